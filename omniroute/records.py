@@ -1,0 +1,214 @@
+"""The values that storage hands out and every ring may hold: frozen, plain, no behaviour. Known to all, knows nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from omniroute.secret import Secret
+
+
+class AuthType(StrEnum):
+    """How a connection authenticates at its provider."""
+
+    API_KEY = "apikey"
+    NONE = "none"
+
+
+class NodeType(StrEnum):
+    """Protocol of a self-defined endpoint."""
+
+    OPENAI = "openai-compatible"
+    ANTHROPIC = "anthropic-compatible"
+    GEMINI = "gemini-compatible"
+    OLLAMA = "ollama"
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """One credential at one provider. Lower `priority` is tried first; equal ones by creation."""
+
+    id: str
+    provider: str
+    """Provider id of the catalogue, or the id of a node (`node_…`)."""
+    auth_type: AuthType
+    name: str
+    priority: int
+    is_active: bool
+    credential: Secret | None
+    """The decrypted API key; None for `AuthType.NONE` and when it could not be opened (`is_unreadable`)."""
+    is_unreadable: bool = False
+    default_model: str | None = None
+    group_name: str | None = None
+    max_concurrent: int | None = None
+    requests_per_minute: int | None = None
+    min_gap_ms: int | None = None
+    proxy_enabled: bool = False
+    provider_data: Mapping[str, Any] = field(default_factory=dict)
+    test_status: str = "untested"
+    """`untested`, `ok` or `error`: what the last test found."""
+    last_error: Mapping[str, Any] | None = None
+    """`{"code", "message", "at"}` of the last failed test."""
+    last_tested_at: float | None = None
+    last_used_at: float | None = None
+    created_at: float = 0.0
+    updated_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A self-defined endpoint; its id acts as a provider id, its prefix as a model prefix."""
+
+    id: str
+    name: str
+    prefix: str
+    type: NodeType
+    base_url: str
+    api_type: str | None = None
+    chat_path: str | None = None
+    models_path: str | None = None
+    custom_headers: Mapping[str, Secret] = field(default_factory=dict)
+    is_local: bool = False
+    created_at: float = 0.0
+    updated_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class RateRule:
+    """At most `limit` requests in any `window_seconds`."""
+
+    limit: int
+    window_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class AccessSchedule:
+    """When a key may be used. Days: 0 is Monday. `start`/`end` are "HH:MM" in `tz`; a window may cross midnight."""
+
+    enabled: bool
+    start: str
+    end: str
+    days: tuple[int, ...]
+    tz: str
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """An inference key. Empty lists do not restrict. Times are epoch seconds."""
+
+    id: str
+    name: str
+    key_id: str
+    """The 12 characters after `sk-`."""
+    key_hash: bytes
+    key_prefix: str
+    key_last4: str
+    scopes: frozenset[str] = frozenset()
+    allowed_models: tuple[str, ...] = ()
+    blocked_models: tuple[str, ...] = ()
+    allowed_combos: tuple[str, ...] = ()
+    allowed_connections: tuple[str, ...] = ()
+    allowed_endpoints: tuple[str, ...] = ()
+    ip_allowlist: tuple[str, ...] = ()
+    schedule: AccessSchedule | None = None
+    rate_limits: tuple[RateRule, ...] = ()
+    max_concurrent: int | None = None
+    max_sessions: int | None = None
+    throttle_delay_ms: int | None = None
+    no_log: bool = False
+    stream_default: str = "request"
+    hide_paid_models: bool = False
+    is_canary: bool = False
+    is_active: bool = True
+    is_banned: bool = False
+    expires_at: float | None = None
+    revoked_at: float | None = None
+    last_used_at: float | None = None
+    previous_hash: bytes | None = None
+    previous_until: float | None = None
+    disabled_guardrails: tuple[str, ...] = ()
+    created_at: float = 0.0
+    updated_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A dashboard session as the guard needs it."""
+
+    session_hash: bytes
+    expires_at: float
+    created_at: float
+    revoked_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything that requests read, at one configuration version. Immutable; replaced whole."""
+
+    version: int
+    connections: tuple[Connection, ...] = ()
+    nodes: tuple[Node, ...] = ()
+    keys: tuple[ApiKey, ...] = ()
+    keys_by_hash: Mapping[bytes, ApiKey] = field(default_factory=dict)
+    """SHA-256 digest (32 bytes) of a whole key, also of a previous key in its grace time, to its row."""
+    sessions: Mapping[bytes, Session] = field(default_factory=dict)
+    settings: Mapping[tuple[str, str], Any] = field(default_factory=dict)
+    """Stored run-time settings by (section, name)."""
+    has_password: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRecord:
+    """One try of one target, as the request log keeps it. Times in milliseconds since the request began."""
+
+    provider: str
+    connection_id: str
+    model: str
+    status: int | None
+    failure_class: str | None
+    """None for the attempt that served."""
+    kind: str | None
+    started_ms: float
+    connected_ms: float | None
+    first_content_ms: float | None
+    ended_ms: float
+
+
+@dataclass(slots=True)
+class RequestRecord:
+    """One settled request: exactly one row of `request_log`. Token counts are None when not reported."""
+
+    request_id: str
+    time: float
+    endpoint: str
+    client_format: str
+    requested_model: str
+    status: int = 0
+    outcome: str = "failed"
+    """`success`, `failed`, `cancelled` or `truncated`."""
+    upstream_format: str | None = None
+    model: str | None = None
+    provider: str | None = None
+    connection_id: str | None = None
+    api_key_id: str | None = None
+    error_code: str | None = None
+    tokens_in: int | None = None
+    tokens_out: int | None = None
+    cache_read: int | None = None
+    cache_write: int | None = None
+    reasoning: int | None = None
+    cost_nano_usd: int | None = None
+    cost_kind: str = "unpriced"
+    cache: str = "bypass"
+    duration_ms: float = 0.0
+    ttft_ms: float | None = None
+    attempts: tuple[AttemptRecord, ...] = ()
+    tag: str | None = None
+    session_hash: str | None = None
+    stream: bool = False
+    bytes_in: int = 0
+    bytes_out: int = 0
+    kind: str = "request"
+    """`request`, or `test` for connection tests, which stay out of usage."""
