@@ -1,0 +1,1 @@
+"""Anthropic Messages (docs.anthropic.com, "Messages" API reference)."""

@@ -1,0 +1,1 @@
+"""OpenAI Chat Completions (platform.openai.com, "Chat" API reference)."""

@@ -1,0 +1,32 @@
+"""Errors in the OpenAI dialect: `{"error": {"message", "type", "param", "code", …}}`."""
+
+from __future__ import annotations
+
+import msgspec
+
+from omniroute.errors import OmniRouteError
+
+_TYPES = {
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    429: "rate_limit_error",
+}
+
+
+def status_of(error: OmniRouteError) -> int:
+    """Return the HTTP status of an error in this dialect."""
+    return error.http_status
+
+
+def render(error: OmniRouteError) -> bytes:
+    """Render an error body."""
+    status = error.http_status
+    kind = _TYPES.get(status) or ("invalid_request_error" if status < 500 else "server_error")
+    detail = {"message": error.message, "type": kind, "param": error.param, "code": error.error_code, **error.extras}
+    return msgspec.json.encode({"error": detail})
+
+
+def render_in_stream(error: OmniRouteError) -> bytes:
+    """Render an error for a stream whose status line is out: the error, then the end marker that clients wait for."""
+    return b"data: " + render(error) + b"\n\ndata: [DONE]\n\n"

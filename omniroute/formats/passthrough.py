@@ -1,0 +1,142 @@
+"""Forward a stream whose two sides speak the same format, and read what the gateway must know from a copy.
+
+Theory. Before content, events are looked at one by one and held back, so that the attempt can still fail and another
+target serve. From the first content event on, whole events are forwarded as they arrive and only a search for a few byte
+patterns decides whether a batch must be read closely: where usage, an end or an error may stand. Those patterns cannot
+occur inside generated text, because a quote inside a JSON string is escaped.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, Final
+
+import msgspec
+
+from omniroute.errors import UpstreamProtocolError
+from omniroute.formats.sse import EventCutter, split_events
+from omniroute.formats.usage import NOT_REPORTED, Usage
+
+_MODEL_MEMBER: Final = re.compile(rb'"model"\s*:\s*"(?:[^"\\]|\\.)*"')
+_MAX_HELD_BYTES: Final = 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one event is. `forward` is False for events that the client did not ask for."""
+
+    is_content: bool = False
+    is_terminal: bool = False
+    error: bytes | None = None
+    forward: bool = True
+
+
+PLAIN: Final = Verdict()
+CONTENT: Final = Verdict(is_content=True)
+TERMINAL: Final = Verdict(is_terminal=True)
+WITHHELD: Final = Verdict(forward=False)
+
+
+class PassthroughStream(ABC):
+    """Relay of one upstream stream. Pure: bytes in, bytes out.
+
+    Attributes:
+        has_content: the first content event has been seen; from then on :meth:`feed` forwards.
+        is_complete: the format's terminal signal has been seen.
+        is_finished: a finish reason has been seen, so that an end without terminal signal loses no content.
+        error: data of an error event, as the provider sent it. Before content the event itself is not forwarded.
+    """
+
+    close_look: ClassVar[tuple[bytes, ...]]
+    """Byte patterns of which at least one stands in every event that matters after content has begun."""
+    names_model_once: ClassVar[bool]
+    """Only the first event of the format carries the model name."""
+
+    def __init__(self, requested_model: str | None, trailer: Callable[[], bytes]) -> None:
+        """Make a relay.
+
+        Args:
+            requested_model: the name that the client used, None when it is the one that went upstream.
+            trailer: called once when the terminal event arrives; its comment lines go out before that event.
+        """
+        self.has_content = False
+        self.is_complete = False
+        self.is_finished = False
+        self.error: bytes | None = None
+        self.usage: Usage = NOT_REPORTED
+        self._trailer = trailer
+        self._cutter = EventCutter()
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+        self._new_member = b"" if requested_model is None else b'"model":' + msgspec.json.encode(requested_model)
+        self._old_member = b""
+
+    @abstractmethod
+    def judge(self, event: bytes) -> Verdict:
+        """Read one event closely; updates usage and the finish flag."""
+
+    def feed(self, data: bytes) -> bytes:
+        """Take bytes that arrived, return the bytes to forward: always whole events.
+
+        Raises:
+            UpstreamProtocolError: an event, or all that comes before content, is over its size limit.
+        """
+        batch = self._cutter.feed(data)
+        if not batch:
+            return b""
+        if self.has_content:
+            for pattern in self.close_look:
+                if pattern in batch:
+                    return self._read_closely(batch)
+            return self._rename(batch) if self._new_member else batch
+        return self._read_closely(batch)
+
+    def _read_closely(self, batch: bytes) -> bytes:
+        out: list[bytes] = []
+        for event in split_events(batch):
+            if self.is_complete:
+                break  # nothing may follow the terminal signal
+            verdict = self.judge(event)
+            if verdict.error is not None:
+                self.error = verdict.error
+                break
+            if not verdict.forward:
+                continue
+            if not self.has_content:
+                self._hold(self._rename(event))
+                if not (verdict.is_content or verdict.is_terminal):
+                    continue
+                self.has_content = True  # an answer without any content is committed by its end
+                event = b"".join(self._held)
+                self._held.clear()
+            else:
+                event = self._rename(event)
+            if verdict.is_terminal:
+                self.is_complete = True
+                out.append(self._trailer())
+            out.append(event)
+        return b"".join(out)
+
+    def _hold(self, event: bytes) -> None:
+        self._held_bytes += len(event)
+        if self._held_bytes > _MAX_HELD_BYTES:
+            raise UpstreamProtocolError("The provider sent 4 MiB without any content.")
+        self._held.append(event)
+
+    def _rename(self, events: bytes) -> bytes:
+        """Put back the model name that the client used; the provider's spelling is learnt from its first event."""
+        if not self._new_member:
+            return events
+        if not self._old_member:
+            match = _MODEL_MEMBER.search(events)
+            if match is None:
+                return events
+            self._old_member = match.group()
+            if self.names_model_once:
+                renamed = events.replace(self._old_member, self._new_member, 1)
+                self._new_member = b""
+                return renamed
+        return events.replace(self._old_member, self._new_member)

@@ -1,0 +1,90 @@
+"""Cut a byte stream of server-sent events at event boundaries without decoding it (WHATWG HTML, section 9.2).
+
+Used where frames are forwarded as they came: only whole events leave, so that an error or a trailer never lands inside
+one and an unterminated last event can be dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from omniroute.errors import UpstreamProtocolError
+
+MAX_EVENT_BYTES: Final = 1 << 20
+"""An upstream event larger than this is refused: it would be held in memory for every stream."""
+
+_BOM: Final = b"\xef\xbb\xbf"
+
+
+class EventCutter:
+    """Feed arrived bytes, get back the whole events among them; the rest is kept.
+
+    Line ends may be LF, CRLF or CR; each event keeps its own spelling.
+    """
+
+    __slots__ = ("_is_first", "_rest")
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._is_first = True
+
+    @property
+    def rest(self) -> bytes:
+        """What has arrived of an event that is not complete yet."""
+        return self._rest
+
+    def feed(self, data: bytes) -> bytes:
+        """Return all bytes up to the last event boundary, `b""` when no event is complete yet."""
+        if self._rest:
+            data = self._rest + data
+        if self._is_first and data:
+            if data.startswith(_BOM):
+                data = data[3:]
+            self._is_first = False
+        if data.endswith(b"\n\n"):  # the common case: the provider writes whole events
+            self._rest = b""
+            return data
+        boundary = data.rfind(b"\n\n")
+        cut = boundary + 2 if boundary >= 0 else 0
+        if b"\r" in data:
+            cut = max(cut, _last_cr_boundary(data))
+        self._rest = data[cut:]
+        if len(self._rest) > MAX_EVENT_BYTES:
+            raise UpstreamProtocolError("The provider sent an event larger than 1 MiB.")
+        return data[:cut]
+
+
+def _last_cr_boundary(data: bytes) -> int:
+    crlf = data.rfind(b"\r\n\r\n")
+    # A final CR may be the first half of a CRLF that is still on its way, so it ends no line yet.
+    cr = data.rfind(b"\r\r", 0, len(data) - 1)
+    return max(crlf + 4 if crlf >= 0 else 0, cr + 2 if cr >= 0 else 0)
+
+
+def split_events(data: bytes) -> Iterator[bytes]:
+    """Yield each event of a text that :class:`EventCutter` returned, with its blank line."""
+    if b"\r" not in data:
+        start = 0
+        while (end := data.find(b"\n\n", start)) >= 0:
+            yield data[start : end + 2]
+            start = end + 2
+        return
+    event: list[bytes] = []
+    for line in data.splitlines(keepends=True):
+        event.append(line)
+        if not line.strip(b"\r\n"):
+            yield b"".join(event)
+            event.clear()
+    if event:
+        yield b"".join(event)
+
+
+def event_data(event: bytes) -> bytes:
+    """Return the data of one event: its `data:` lines joined by a newline, without the one optional space."""
+    lines = []
+    for line in event.splitlines():
+        if line.startswith(b"data:"):
+            value = line[5:]
+            lines.append(value[1:] if value[:1] == b" " else value)
+    return b"\n".join(lines)
