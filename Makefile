@@ -1,0 +1,77 @@
+# Everything a clone needs. `make` alone lists the targets.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3.11
+VENV ?= .venv
+ARGS ?=
+PEERS ?=
+
+BIN := $(VENV)/bin
+PY := $(BIN)/python
+STAMPS := $(VENV)/.stamps
+CODE := omniroute tests wsgi.py ecosystem
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+
+.PHONY: help run test check format lint types layers bench lock clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
+
+run: $(STAMPS)/run ## start the server; its data goes to ./instance unless DATA_DIR says otherwise
+	@if [ -z "$$DATA_DIR$$OMNIROUTE_DATA_DIR" ] && ! grep -Eqs '^[[:space:]]*(export[[:space:]]+)?(OMNIROUTE_)?DATA_DIR=.' .env; \
+	then DATA_DIR=instance; export DATA_DIR; fi; \
+	exec $(BIN)/omniroute server $(ARGS)
+
+test: $(STAMPS)/dev ## run all tests; ARGS="tests/cli -k doctor" runs some
+	@sh ecosystem/setup/system-packages.sh postgresql:/usr/lib/postgresql/*/bin/postgres curl:curl
+	$(PY) -m pytest $(ARGS)
+
+check: format lint types layers ## format, lint, types and layers, as CI would see them
+
+format: $(STAMPS)/dev
+	$(BIN)/ruff format --check $(CODE)
+
+lint: $(STAMPS)/dev
+	$(BIN)/ruff check $(CODE)
+
+types: $(STAMPS)/dev
+	$(BIN)/mypy
+
+layers: $(STAMPS)/dev
+	$(PY) -m pytest -q tests/test_layers.py
+
+bench: $(STAMPS)/bench ## measure; PEERS=1 measures other gateways beside it
+	@sh ecosystem/setup/system-packages.sh nginx-light:/usr/sbin/nginx wrk:wrk
+	$(PY) ecosystem/bench/run.py $(if $(PEERS),--peers) $(ARGS)
+
+lock: ## resolve the dependencies anew and write the locks
+	@command -v uv >/dev/null || { echo "make lock needs uv: pip install uv" >&2; exit 1; }
+	$(LOCK) pyproject.toml --output-file requirements.lock
+	$(LOCK) pyproject.toml --extra dev --constraint requirements.lock --output-file requirements-dev.lock
+	$(LOCK) pyproject.toml --extra bench --constraint requirements.lock --output-file requirements-bench.lock
+	printf 'setuptools>=77\n' | $(LOCK) - --output-file requirements-build.lock
+
+clean: ## remove the environment, caches and builds; never the data
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis ecosystem/bench/.work
+	find omniroute tests ecosystem -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- environments: one virtual environment, filled step by step; a stamp is newer than the lock it was made from ----
+
+$(PY):
+	@sh ecosystem/setup/python.sh "$(PYTHON)" "$(VENV)"
+
+$(STAMPS)/run: requirements.lock requirements-build.lock pyproject.toml | $(PY)
+	@echo "Installing the dependencies; this takes a while the first time."
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-build.lock
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/dev: requirements-dev.lock $(STAMPS)/run
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/bench: requirements-bench.lock $(STAMPS)/run
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
+	@mkdir -p $(STAMPS) && touch $@

@@ -1,0 +1,5 @@
+"""`python -m omniroute` is the `omniroute` command."""
+
+from omniroute.cli import main
+
+main()
