@@ -1,0 +1,1 @@
+"""The tests; directories mirror `omniroute/`."""
