@@ -1,0 +1,38 @@
+"""A request to a provider as a value; `gateway.transport` sends it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """Time limits of one attempt in seconds; measured on the provider's bytes only."""
+
+    connect_s: float = 10.0
+    headers_s: float = 60.0
+    content_s: float = 80.0
+    idle_s: float = 120.0
+    total_s: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamRequest:
+    """One HTTP request to a provider, complete with its credential.
+
+    Attributes:
+        url: absolute; `https://…`, `http://…`, or `sandbox:<path>` for the simulated provider in this process.
+        headers: name and value pairs without Host, Content-Length and Connection, which the transport adds.
+        is_local: the operator declared this target local, so loopback (and, by setting, private) addresses are allowed.
+        is_operator: the URL was supplied by the operator (a node), not fixed by a catalogue row.
+        stream: the caller will read the answer piece by piece.
+    """
+
+    method: str
+    url: str
+    headers: tuple[tuple[str, str], ...] = field(repr=False)
+    body: bytes = field(repr=False)
+    deadlines: Deadlines = Deadlines()
+    is_local: bool = False
+    is_operator: bool = False
+    stream: bool = False
