@@ -1,0 +1,147 @@
+"""The command line: one tree, reachable as `omniroute …` and as `flask omniroute …`.
+
+Belongs here: reading options, asking, printing, exit codes. Must not be here: policy and SQL; a command calls a
+service, or the running server.
+
+Importing this package imports Click and nothing else of weight: each command lives in a module of its own that is
+imported when it is called, so that `--version` and `--help` answer at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from importlib import import_module
+from typing import Any, Final
+
+import click
+
+from omniroute import __version__
+
+
+class Exit(IntEnum):
+    """What the exit code of a command says."""
+
+    DONE = 0
+    FAILED = 1
+    MISUSE = 2
+    NOT_RUNNING = 3
+    NOT_ALLOWED = 4
+    LIMITED = 5
+    TIMED_OUT = 124
+    INTERRUPTED = 130
+
+
+class Failure(click.ClickException):
+    """A failure that a command reports itself."""
+
+    def __init__(self, message: str, exit_code: Exit = Exit.FAILED) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code  # type: ignore[misc] # Click reads it from the instance
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A command that is imported when it is needed: where it is, and its line in the help."""
+
+    location: str
+    help: str
+    aliases: tuple[str, ...] = ()
+
+
+COMMANDS: Final[dict[str, Entry]] = {
+    "server": Entry(
+        "omniroute.cli.server:command", "Check the configuration and start the server.", ("serve", "start")
+    ),
+    "status": Entry("omniroute.cli.status:command", "Say whether the server is running."),
+    "doctor": Entry("omniroute.cli.doctor:command", "Check this installation and say how to mend it."),
+    "reset-password": Entry("omniroute.cli.setup_access:command", "Set a new dashboard password."),
+    "keys": Entry("omniroute.cli.keys:command", "Create, list and revoke API keys."),
+    "migrate": Entry("omniroute.cli.migrate:command", "Bring the database to the schema of this version."),
+    "env": Entry("omniroute.cli.environment:command", "Show the settings in effect and where they come from."),
+    "sandbox": Entry("omniroute.cli.sandbox:command", "Run the simulated provider as a server of its own."),
+}
+_ALIASES: Final = {alias: name for name, entry in COMMANDS.items() for alias in entry.aliases}
+
+
+class _LazyGroup(click.Group):
+    """A group whose commands are imported on use and whose failures become exit codes."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        entry = COMMANDS.get(_ALIASES.get(cmd_name, cmd_name))
+        if entry is None:
+            return None
+        module, _, attribute = entry.location.partition(":")
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [
+                    (name + (f" ({', '.join(entry.aliases)})" if entry.aliases else ""), entry.help)
+                    for name, entry in COMMANDS.items()
+                ]
+            )
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; what it raises is shown without a traceback and decides the exit code."""
+        from omniroute.errors import OmniRouteError
+
+        try:
+            return super().invoke(ctx)
+        except OmniRouteError as error:
+            raise Failure(error.message, exit_code_of(error)) from error
+        except (KeyboardInterrupt, click.Abort):
+            click.echo("Interrupted.", err=True)
+            ctx.exit(Exit.INTERRUPTED)
+
+
+def exit_code_of(error: Any) -> Exit:
+    """Return the exit code that says what kind of error it was."""
+    from omniroute.errors import ConfigurationError
+
+    if isinstance(error, ConfigurationError):
+        return Exit.MISUSE
+    match error.http_status:
+        case 400 | 404 | 409 | 413 | 415 | 422:
+            return Exit.MISUSE
+        case 401 | 403:
+            return Exit.NOT_ALLOWED
+        case 402 | 429:
+            return Exit.LIMITED
+        case 504:
+            return Exit.TIMED_OUT
+        case _:
+            return Exit.FAILED
+
+
+@click.group(
+    name="omniroute",
+    cls=_LazyGroup,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="OmniRoute, a self-hosted AI gateway. Without a command it starts the server.",
+)
+@click.option("--port", type=int, help="Without a command: the port to listen on.")
+@click.option("--host", help="Without a command: the address to bind.")
+@click.version_option(__version__, prog_name="omniroute")
+@click.pass_context
+def group(ctx: click.Context, port: int | None, host: str | None) -> None:
+    """Start the server unless a command is given."""
+    if ctx.invoked_subcommand is None:
+        from omniroute.cli.server import command
+
+        ctx.invoke(command, port=port, host=host)
+    elif port is not None or host is not None:
+        raise click.UsageError("--port and --host stand after the command they belong to.")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the console script."""
+    group.main(args=list(arguments) if arguments is not None else sys.argv[1:], prog_name="omniroute")

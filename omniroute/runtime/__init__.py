@@ -1,0 +1,1 @@
+"""Process life: how the server starts, what runs beside requests, how it ends."""

@@ -1,0 +1,109 @@
+"""A stream, put together again, is the answer that would have come whole; and the same request gets the same bytes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from omniroute.providers.sandbox import Options, respond
+from tests.providers.sandbox.wire import CHAT, MESSAGES, answer, ask, content, events, fold_chat, fold_messages
+
+_TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=120)
+_MODELS = st.sampled_from(["echo", "story", "story-7", "think", "json", "tools", "slow-1"])
+_LIMITS = st.integers(1, 60)
+_STOPS = st.lists(st.sampled_from(["a", "e ", "the", "3:", "\n", "zz"]), max_size=3, unique=True)
+_SIZES = st.builds(Options, chunk_size=st.none() | st.integers(1, 9), chunks=st.none() | st.integers(1, 20))
+_SCHEMAS = [
+    {"type": "object", "properties": {"city": {"type": "string"}, "days": {"type": "integer"}}, "required": ["city"]},
+    {"type": "object", "properties": {}},
+    {"type": "object", "properties": {"text": {"const": 'quotes " and \\ and \u00e9'}}},
+]
+
+
+@given(_MODELS, _TEXT, _LIMITS, _STOPS, _SIZES, st.integers(1, 3), st.integers(0, 3))
+def test_chat(
+    model: str, text: str, limit: int, stops: list[str], options: Options, count: int, tool_count: int
+) -> None:
+    tools = [
+        {"type": "function", "function": {"name": f"tool{n}", "parameters": schema}}
+        for n, schema in enumerate(_SCHEMAS[:tool_count])
+    ]
+    body: dict[str, Any] = {
+        "model": model,
+        "messages": [{"role": "user", "content": text}],
+        "max_tokens": limit,
+        "n": count,
+    }
+    body |= {"stop": stops} if stops else {}
+    body |= {"tools": tools} if tools else {}
+    folded = fold_chat(events(CHAT, {**body, "stream_options": {"include_usage": True}}, options=options))
+    whole = answer(CHAT, body, options=options)
+    for choice in whole["choices"]:
+        choice["message"].pop("annotations", None)
+    _same_but_for_ids(whole["choices"], folded["choices"])
+    assert whole["usage"] == folded["usage"]
+
+
+@given(_MODELS, _TEXT, _LIMITS, _STOPS, _SIZES, st.integers(0, 3))
+def test_messages(model: str, text: str, limit: int, stops: list[str], options: Options, tool_count: int) -> None:
+    tools = [{"name": f"tool{n}", "input_schema": schema} for n, schema in enumerate(_SCHEMAS[:tool_count])]
+    body: dict[str, Any] = {"model": model, "messages": [{"role": "user", "content": text}], "max_tokens": limit}
+    body |= {"stop_sequences": [stop for stop in stops if stop.strip()], "tools": tools}
+    folded = fold_messages(events(MESSAGES, body, options=options))
+    whole = answer(MESSAGES, body, options=options)
+    for message in (whole, folded):
+        del message["id"]
+    _same_but_for_ids(whole, folded)
+
+
+def _same_but_for_ids(whole: Any, folded: Any) -> None:
+    """Compare; ids follow from the body, and the two bodies differ by `stream`."""
+    assert _without_call_ids(whole) == _without_call_ids(folded)
+
+
+def _without_call_ids(value: Any) -> Any:
+    if isinstance(value, dict):
+        is_call = value.get("type") in ("tool_use", "function", "custom")
+        return {k: "id" if is_call and k == "id" else _without_call_ids(v) for k, v in value.items()}
+    return [_without_call_ids(item) for item in value] if isinstance(value, list) else value
+
+
+@given(_MODELS, _TEXT, st.booleans(), st.sampled_from([CHAT, MESSAGES]))
+def test_same_request_gets_the_same_script(model: str, text: str, is_stream: bool, path: str) -> None:
+    body = {"model": model, "max_tokens": 50, "messages": [{"role": "user", "content": text}], "stream": is_stream}
+    first, second = ask(path, body), ask(path, body)
+    assert (first.status, first.headers, first.ending) == (second.status, second.headers, second.ending)
+    assert list(first.frames) == list(second.frames)
+
+
+@given(st.text(max_size=40), st.text(max_size=40))
+def test_ids_differ_between_requests(one: str, other: str) -> None:
+    if one == other:
+        return
+    bodies = [{"model": "echo", "messages": [{"role": "user", "content": text}]} for text in (one, other)]
+    assert answer(CHAT, bodies[0])["id"] != answer(CHAT, bodies[1])["id"]
+
+
+@given(st.binary(max_size=200), st.sampled_from([CHAT, MESSAGES, MESSAGES + "/count_tokens", "/v1/models", "/"]))
+def test_any_bytes_get_an_answer(body: bytes, path: str) -> None:
+    script = respond(path, {}, body)
+    assert 200 <= script.status < 500
+    assert isinstance(json.loads(content(script)), dict)
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+_FIELDS = ["messages", "stream", "max_tokens", "tools", "tool_choice", "stop", "stop_sequences", "n", "system"]
+_FIELDS += ["functions", "response_format", "output_config", "thinking", "stream_options", "temperature"]
+
+
+@given(st.dictionaries(st.sampled_from(_FIELDS), _JSON, max_size=4), st.sampled_from([CHAT, MESSAGES]))
+def test_wrong_types_are_refused_and_never_raise(fields: dict[str, Any], path: str) -> None:
+    body = {"model": "tools", "max_tokens": 9, "messages": [{"role": "user", "content": "x"}], **fields}
+    assert ask(path, body).status in (200, 400)
