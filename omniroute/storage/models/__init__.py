@@ -1,0 +1,48 @@
+"""The tables, declared once for SQLAlchemy and compared with the migrations by a test.
+
+Belongs here: columns, keys, indexes. Must not be here: statements, conversions, behaviour.
+
+Types are chosen so that both databases hold the same values: text, 64-bit integers, double precision for epoch
+seconds, 0/1 for booleans, JSON as text (suffix `_json`), ciphertext as text (`_enc`), digests as bytes (`_hash`).
+"""
+
+from __future__ import annotations
+
+from omniroute.storage.models import access, configuration, state, traffic
+from omniroute.storage.models.access import (
+    AccessToken,
+    ApiKey,
+    AuditLog,
+    Credential,
+    DashboardSession,
+    LoginAttempt,
+)
+from omniroute.storage.models.configuration import Combo, ProviderConnection, ProviderNode, ProviderSetting, Setting
+from omniroute.storage.models.state import Claim, ConfigVersion, HealthState, JobRun, SchemaVersion
+from omniroute.storage.models.traffic import RequestLog, UsageDaily, UsageHourly
+
+__all__ = [
+    "AccessToken",
+    "ApiKey",
+    "AuditLog",
+    "Claim",
+    "Combo",
+    "ConfigVersion",
+    "Credential",
+    "DashboardSession",
+    "HealthState",
+    "JobRun",
+    "LoginAttempt",
+    "ProviderConnection",
+    "ProviderNode",
+    "ProviderSetting",
+    "RequestLog",
+    "SchemaVersion",
+    "Setting",
+    "UsageDaily",
+    "UsageHourly",
+    "access",
+    "configuration",
+    "state",
+    "traffic",
+]

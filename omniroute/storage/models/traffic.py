@@ -1,0 +1,107 @@
+"""Tables that traffic writes: one row per request, and sums of them by hour and by day."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Index
+from sqlalchemy.orm import Mapped, mapped_column
+
+from omniroute.storage.models.base import ZERO, Epoch, Flag, Model, Real, TextKey, Whole, Words
+
+
+class RequestLog(Model):
+    """One settled request.
+
+    Every index is paid for by every request, so there are two: the id (time-ordered, hence appended at the right edge
+    of its tree) and the time, which pages, ranges and retention use.
+    """
+
+    __tablename__ = "request_log"
+    __table_args__ = (Index(None, "time"),)
+
+    request_id: Mapped[TextKey]
+    time: Mapped[Epoch]
+    kind: Mapped[Words]
+    endpoint: Mapped[Words]
+    client_format: Mapped[Words]
+    upstream_format: Mapped[Words | None]
+    requested_model: Mapped[Words]
+    provider: Mapped[Words | None]
+    model: Mapped[Words | None]
+    connection_id: Mapped[Words | None]
+    combo_id: Mapped[Words | None]
+    step_id: Mapped[Words | None]
+    api_key_id: Mapped[Words | None]
+    status: Mapped[Whole]
+    outcome: Mapped[Words]
+    error_code: Mapped[Words | None]
+    stream: Mapped[Flag]
+    tokens_in: Mapped[Whole | None]
+    tokens_out: Mapped[Whole | None]
+    cache_read: Mapped[Whole | None]
+    cache_write: Mapped[Whole | None]
+    reasoning: Mapped[Whole | None]
+    cost_nano_usd: Mapped[Whole | None]
+    cost_kind: Mapped[Words]
+    cache: Mapped[Words]
+    duration_ms: Mapped[Real]
+    ttft_ms: Mapped[Real | None]
+    attempts: Mapped[Whole]
+    attempts_json: Mapped[Words | None]
+    session_hash: Mapped[Words | None]
+    tag: Mapped[Words | None]
+    bytes_in: Mapped[Whole]
+    bytes_out: Mapped[Whole]
+    body_path: Mapped[Words | None]
+    body_sha256: Mapped[Words | None]
+
+
+class _Usage:
+    """Columns of both roll-ups. Key columns hold '' for "none", because NULLs would not be equal to each other."""
+
+    bucket: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    """Epoch second at which the hour or the day (UTC) begins."""
+    api_key_id: Mapped[TextKey]
+    provider: Mapped[TextKey]
+    model: Mapped[TextKey]
+    connection_id: Mapped[TextKey]
+    combo_id: Mapped[TextKey]
+    endpoint: Mapped[TextKey]
+    requests: Mapped[Whole] = mapped_column(server_default=ZERO)
+    failed: Mapped[Whole] = mapped_column(server_default=ZERO)
+    cancelled: Mapped[Whole] = mapped_column(server_default=ZERO)
+    fallbacks: Mapped[Whole] = mapped_column(server_default=ZERO)
+    cache_hits: Mapped[Whole] = mapped_column(server_default=ZERO)
+    tokens_in: Mapped[Whole] = mapped_column(server_default=ZERO)
+    tokens_out: Mapped[Whole] = mapped_column(server_default=ZERO)
+    cache_read: Mapped[Whole] = mapped_column(server_default=ZERO)
+    cache_write: Mapped[Whole] = mapped_column(server_default=ZERO)
+    reasoning: Mapped[Whole] = mapped_column(server_default=ZERO)
+    billed_nano_usd: Mapped[Whole] = mapped_column(server_default=ZERO)
+    subscription_nano_usd: Mapped[Whole] = mapped_column(server_default=ZERO)
+    unpriced: Mapped[Whole] = mapped_column(server_default=ZERO)
+    duration_ms_sum: Mapped[Real] = mapped_column(server_default=ZERO)
+    ttft_ms_sum: Mapped[Real] = mapped_column(server_default=ZERO)
+    ttft_count: Mapped[Whole] = mapped_column(server_default=ZERO)
+    latency_100: Mapped[Whole] = mapped_column(server_default=ZERO)
+    """Histogram of total durations: requests of at most 100 ms, then of at most 250 ms (and over 100 ms), …"""
+    latency_250: Mapped[Whole] = mapped_column(server_default=ZERO)
+    latency_500: Mapped[Whole] = mapped_column(server_default=ZERO)
+    latency_1000: Mapped[Whole] = mapped_column(server_default=ZERO)
+    latency_2500: Mapped[Whole] = mapped_column(server_default=ZERO)
+    latency_5000: Mapped[Whole] = mapped_column(server_default=ZERO)
+    latency_10000: Mapped[Whole] = mapped_column(server_default=ZERO)
+    latency_30000: Mapped[Whole] = mapped_column(server_default=ZERO)
+    latency_60000: Mapped[Whole] = mapped_column(server_default=ZERO)
+    latency_over: Mapped[Whole] = mapped_column(server_default=ZERO)
+
+
+class UsageHourly(_Usage, Model):
+    """Sums by hour."""
+
+    __tablename__ = "usage_hourly"
+
+
+class UsageDaily(_Usage, Model):
+    """Sums by day (UTC)."""
+
+    __tablename__ = "usage_daily"

@@ -1,0 +1,65 @@
+"""Facts about PostgreSQL: how it is connected to, which errors pass when tried again, how its locks are spelt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, Final
+
+from sqlalchemy import Column, Connection, Table, text
+from sqlalchemy.dialects.postgresql import Insert, dialect, insert
+from sqlalchemy.engine import URL, make_url
+
+Rows = Sequence[tuple[Any, ...]]
+_DIALECT: Final = dialect()  # type: ignore[no-untyped-call]
+CONNECT_ARGS: Final[dict[str, Any]] = {"connect_timeout": 5, "application_name": "omniroute"}
+
+# Advisory locks share one number space per database; the high half is ours ("omni").
+_SPACE: Final = 0x6F6D6E69 << 32
+LOCK_START: Final = _SPACE | 1
+LOCK_LEADER: Final = _SPACE | 2
+LOCK_AUDIT: Final = _SPACE | 3
+
+# serialization_failure, deadlock_detected, lock_not_available
+_TRY_AGAIN: Final = frozenset({"40001", "40P01", "55P03"})
+
+
+def url_of(url: str) -> URL:
+    """Return the URL with the driver that this program uses: `postgres://` and `postgresql://` both mean psycopg 3."""
+    return make_url(url).set(drivername="postgresql+psycopg")
+
+
+def insert_into(table: Table) -> Insert:
+    """Return an INSERT that can carry ON CONFLICT."""
+    return insert(table)
+
+
+def lock_rows(connection: Connection, key: int) -> None:
+    """Wait for a lock that is held until the transaction ends."""
+    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
+
+
+def is_busy(error: BaseException | None) -> bool:
+    """Say whether the transaction lost against another one, so that trying again helps."""
+    return getattr(error, "sqlstate", None) in _TRY_AGAIN
+
+
+def insert_many(connection: Connection, head: str, columns: Sequence[Column[Any]], rows: Rows, tail: str) -> int:
+    """Insert any number of rows with one statement, an array per column; return how many were inserted or updated.
+
+    The text does not depend on the number of rows, so that the driver parses it once and the server prepares it.
+    """
+    if not rows:
+        return 0
+    statement = _many(head, tuple(_array_type(column) for column in columns), tail)
+    arrays = tuple(list(values) for values in zip(*rows, strict=True))
+    return connection.exec_driver_sql(statement, arrays).rowcount
+
+
+@lru_cache(maxsize=64)
+def _many(head: str, types: tuple[str, ...], tail: str) -> str:
+    return f"{head} SELECT * FROM unnest({','.join(f'%s::{name}[]' for name in types)}) {tail}"  # noqa: S608 - names from the schema
+
+
+def _array_type(column: Column[Any]) -> str:
+    return str(column.type.compile(dialect=_DIALECT)).lower()

@@ -1,0 +1,179 @@
+"""Sums of requests by hour and by day, so that no page adds up the request log."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Table, func, select
+from sqlalchemy import Connection as Sql
+
+from omniroute.storage import dialects
+from omniroute.storage.models import UsageDaily, UsageHourly
+from omniroute.storage.models.base import table_of
+from omniroute.storage.repositories.request_log import POSITIONS, Row
+
+HOURLY: Final = table_of(UsageHourly)
+DAILY: Final = table_of(UsageDaily)
+HOUR_S: Final = 3600
+DAY_S: Final = 86_400
+LATENCY_BOUNDS_MS: Final = (100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000)
+"""Upper bounds of the histogram; a last column holds what is slower."""
+
+_KEY: Final = ("bucket", "api_key_id", "provider", "model", "connection_id", "combo_id", "endpoint")
+_SUMS: Final = tuple(column.name for column in HOURLY.c if column.name not in _KEY)
+_LATENCY: Final = _SUMS.index("latency_100")
+_COLUMNS: Final = tuple(HOURLY.c[name] for name in (*_KEY, *_SUMS))
+
+_NOTHING: Final[list[Any]] = [0.0 if name.endswith("_sum") else 0 for name in _SUMS]
+
+Key = tuple[Any, ...]
+Groups = dict[Key, list[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Sums over a range of time."""
+
+    requests: int
+    failed: int
+    cancelled: int
+    fallbacks: int
+    cache_hits: int
+    tokens_in: int
+    tokens_out: int
+    cache_read: int
+    cache_write: int
+    reasoning: int
+    billed_nano_usd: int
+    subscription_nano_usd: int
+    unpriced: int
+    duration_ms_sum: float
+    ttft_ms_sum: float
+    ttft_count: int
+    latency: tuple[int, ...]
+    """Requests by bucket of `LATENCY_BOUNDS_MS`, and slower ones."""
+
+
+def add(sql: Sql, rows: Iterable[Row]) -> None:
+    """Add rows of the request log that were just inserted to both tables, in the same transaction."""
+    hours = _grouped(rows)
+    if not hours:
+        return
+    days: Groups = {}
+    for key, sums in hours.items():
+        day = (key[0] - key[0] % DAY_S, *key[1:])
+        present = days.get(day)
+        days[day] = sums if present is None else [a + b for a, b in zip(present, sums, strict=True)]
+    for table, groups in ((HOURLY, hours), (DAILY, days)):
+        # Sorted, so that two workers lock the same rows in the same order.
+        values = [(*key, *groups[key]) for key in sorted(groups)]
+        dialects.of(sql).insert_many(sql, _HEADS[table.name], _COLUMNS, values, _TAILS[table.name])
+
+
+def totals(sql: Sql, *, since: float, until: float | None = None, api_key_id: str | None = None) -> Totals:
+    """Return the sums of the hours that begin at or after `since`'s hour and before `until`."""
+    table = HOURLY
+    conditions: list[ColumnElement[bool]] = [table.c.bucket >= int(since) - int(since) % HOUR_S]
+    if until is not None:
+        conditions.append(table.c.bucket < until)
+    if api_key_id is not None:
+        conditions.append(table.c.api_key_id == api_key_id)
+    sums = [func.coalesce(func.sum(table.c[name]), 0) for name in _SUMS]
+    row = sql.execute(select(*sums).where(*conditions)).one()
+    sums_by_name = dict(zip(_SUMS[:_LATENCY], row, strict=False))
+    values = {name: float(v) if name.endswith("_sum") else int(v) for name, v in sums_by_name.items()}
+    return Totals(**values, latency=tuple(int(value) for value in row[_LATENCY:]))  # type: ignore[arg-type]
+
+
+def prune(sql: Sql, *, hourly_before: float, daily_before: float) -> int:
+    """Remove sums of old hours and days and return how many rows."""
+    hours = sql.execute(HOURLY.delete().where(HOURLY.c.bucket < hourly_before)).rowcount
+    return hours + sql.execute(DAILY.delete().where(DAILY.c.bucket < daily_before)).rowcount
+
+
+_key_of: Final = itemgetter(
+    *(POSITIONS[name] for name in ("time", "kind", "api_key_id", "provider", "model", "connection_id", "endpoint"))
+)
+_counted_of: Final = itemgetter(
+    *(
+        POSITIONS[name]
+        for name in (
+            "outcome",
+            "attempts",
+            "cache",
+            "tokens_in",
+            "tokens_out",
+            "cache_read",
+            "cache_write",
+            "reasoning",
+            "cost_kind",
+            "cost_nano_usd",
+            "duration_ms",
+            "ttft_ms",
+        )
+    )
+)
+
+
+def _grouped(rows: Iterable[Row]) -> Groups:
+    groups: Groups = {}
+    for row in rows:
+        time, kind, api_key_id, provider, model, connection_id, endpoint = _key_of(row)
+        if kind != "request":
+            continue
+        hour = int(time) - int(time) % HOUR_S
+        key = (hour, api_key_id or "", provider or "", model or "", connection_id or "", "", endpoint)
+        sums = groups.get(key)
+        if sums is None:
+            sums = groups[key] = _NOTHING.copy()
+        _count(sums, row)
+    return groups
+
+
+def _count(sums: list[Any], row: Row) -> None:
+    """Add one row; positions as in `_SUMS` (checked by a test), because this runs for every request."""
+    outcome, attempts, cache, tokens_in, tokens_out, read, written, reasoning, kind, cost, duration, ttft = _counted_of(
+        row
+    )
+    sums[0] += 1
+    if outcome == "cancelled":
+        sums[2] += 1
+    elif outcome != "success":
+        sums[1] += 1
+    if attempts > 1:
+        sums[3] += 1
+    if cache == "hit":
+        sums[4] += 1
+    sums[5] += tokens_in or 0
+    sums[6] += tokens_out or 0
+    sums[7] += read or 0
+    sums[8] += written or 0
+    sums[9] += reasoning or 0
+    if kind == "billed":
+        sums[10] += cost or 0
+    elif kind == "subscription":
+        sums[11] += cost or 0
+    else:
+        sums[12] += 1
+    sums[13] += duration
+    if ttft is not None:
+        sums[14] += ttft
+        sums[15] += 1
+    sums[_LATENCY + bisect_left(LATENCY_BOUNDS_MS, duration)] += 1
+
+
+def _head(table: Table) -> str:
+    return f"INSERT INTO {table.name} ({', '.join((*_KEY, *_SUMS))})"
+
+
+def _tail(table: Table) -> str:
+    changes = ", ".join(f"{name} = {table.name}.{name} + excluded.{name}" for name in _SUMS)
+    return f"ON CONFLICT ({', '.join(_KEY)}) DO UPDATE SET {changes}"
+
+
+_HEADS: Final = {table.name: _head(table) for table in (HOURLY, DAILY)}
+_TAILS: Final = {table.name: _tail(table) for table in (HOURLY, DAILY)}
