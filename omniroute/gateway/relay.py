@@ -1,0 +1,192 @@
+"""The body of a streamed answer: what the web server iterates, and closes whatever happens.
+
+An object, not a generator: a generator that never started never runs its `finally`, and the upstream would leak whenever
+the client goes before the first write.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from typing import Final
+
+from omniroute.errors import OmniRouteError, ServerDraining, UpstreamProtocolError, UpstreamTimeout
+from omniroute.gateway.inference import CANCELLED_STATUS, ClientGone, OpenStream, Refusal, Run
+from omniroute.gateway.ports import ReadTimeout
+
+log = logging.getLogger(__name__)
+
+STREAM_HEADERS: Final = {
+    "Content-Type": "text/event-stream; charset=utf-8",
+    "Cache-Control": "no-cache, no-transform",
+    "X-Accel-Buffering": "no",
+}
+_GRACE_FOR_END_S: Final = 0.25
+"""How long the end of the provider's body may lag behind its terminal event for the connection to be kept."""
+
+
+class EventStream:
+    """Relays one stream to one client.
+
+    While the driver is still trying targets, silence is filled with heartbeats. From the commit point on each step waits
+    for the provider's next bytes and hands them on. Every way out settles the request exactly once: the end, an error,
+    a time limit, the client leaving, the server draining.
+    """
+
+    __slots__ = ("_bytes_out", "_is_over", "_last_byte_at", "_opened", "_run")
+
+    def __init__(self, run: Run, opened: OpenStream | None) -> None:
+        """`opened` is None when the answer begins ahead of its content."""
+        self._run = run
+        self._opened: OpenStream | None = None
+        self._bytes_out = 0
+        self._is_over = False
+        self._last_byte_at = 0.0
+        if opened is not None:
+            self._take_over(opened)
+
+    def __iter__(self) -> EventStream:
+        return self
+
+    def __next__(self) -> bytes:
+        if self._is_over:
+            self.close()
+            raise StopIteration
+        try:
+            frame = self._wait_for_content() if self._opened is None else self._relay(self._opened)
+        except ClientGone:
+            self.close()
+            raise StopIteration from None
+        except OmniRouteError as error:
+            frame = self._fail(error)
+        except Exception:
+            log.exception("request %s failed while it was relayed", self._run.call.request_id)
+            frame = self._fail(OmniRouteError())
+        self._bytes_out += len(frame)
+        return frame
+
+    def close(self) -> None:
+        """End the stream: free the upstream; settle as cancelled unless it was settled before. Idempotent."""
+        self._is_over = True
+        opened, self._opened = self._opened, None
+        run = self._run
+        if opened is not None:
+            if opened.stream.is_complete and not run.is_client_gone:
+                self._read_to_end(opened)
+            opened.response.close()
+        usage = None if opened is None else opened.stream.usage
+        run.close(
+            "cancelled", status=CANCELLED_STATUS, usage=usage, error_code="client_gone", bytes_out=self._bytes_out
+        )
+
+    def _take_over(self, opened: OpenStream) -> None:
+        self._opened = opened
+        self._last_byte_at = opened.opened_at
+        self._run.take_over(opened)
+
+    def _wait_for_content(self) -> bytes:
+        run = self._run
+        handover = run.wait(run.clocks.heartbeat_s)
+        match handover:
+            case None:
+                return run.heartbeat
+            case OpenStream():
+                self._take_over(handover)
+                return self._relay(handover)
+            case Refusal():
+                raise handover.error
+            case _:
+                raise OmniRouteError
+
+    def _relay(self, opened: OpenStream) -> bytes:
+        run, stream = self._run, opened.stream
+        if opened.first:
+            first = opened.first
+            self._opened = OpenStream(opened.response, stream, b"", opened.target, opened.opened_at)
+            if stream.error is not None:
+                return self._pass_on_error(first, opened)
+            if stream.is_complete:
+                self._succeed(len(first))
+            return first
+        limits = run.clocks.stream
+        heartbeat_at = run.now() + run.clocks.heartbeat_s
+        while True:
+            now = run.now()
+            idle_at = self._last_byte_at + limits.idle_s
+            total_at = run.started + limits.total_s
+            try:
+                data = opened.response.read(min(heartbeat_at, idle_at, total_at) - now)
+            except ReadTimeout:
+                now = run.now()
+                if now >= total_at:
+                    raise UpstreamTimeout("total", "The stream reached its time limit.") from None
+                if now >= idle_at:
+                    raise UpstreamTimeout("idle", "The provider fell silent in the middle of its answer.") from None
+                if now >= heartbeat_at:
+                    if run.heartbeat:
+                        return run.heartbeat
+                    heartbeat_at = now + run.clocks.heartbeat_s
+                continue
+            except UpstreamProtocolError:
+                return self._end_without_terminal(opened)
+            if not data:
+                return self._end_without_terminal(opened)
+            self._last_byte_at = run.now()
+            out = stream.feed(data)
+            if stream.error is not None:
+                return self._pass_on_error(out, opened)
+            if stream.is_complete:
+                self._succeed(len(out))
+            if out:
+                return out
+
+    def _succeed(self, last_bytes: int) -> None:
+        """Settle before the last bytes leave: what the client has seen complete is in the log, whatever comes."""
+        self._is_over = True
+        assert self._opened is not None
+        self._run.settlement.settle(
+            "success", status=200, usage=self._opened.stream.usage, bytes_out=self._bytes_out + last_bytes
+        )
+
+    def _end_without_terminal(self, opened: OpenStream) -> bytes:
+        """The provider's bytes ended, or another greenlet ended them."""
+        run = self._run
+        if run.is_client_gone:
+            raise ClientGone
+        if run.is_stopped:
+            raise ServerDraining
+        if opened.stream.is_finished:  # only the marker is missing: nothing of the answer is lost
+            terminal = run.dialect.terminal
+            self._succeed(len(terminal))
+            return terminal
+        raise UpstreamProtocolError("The provider's stream broke off in the middle of its answer.")
+
+    def _pass_on_error(self, before: bytes, opened: OpenStream) -> bytes:
+        """An error event in mid-stream is the provider's word in the client's own format."""
+        error = opened.stream.error or b"{}"
+        for secret in opened.target.endpoints[self._run.dialect.format].secrets:
+            error = error.replace(secret, b"[redacted]")
+        frame = before + self._run.dialect.raw_in_stream(error)
+        self._settle_failure("failed", "upstream_error", len(frame))
+        return frame
+
+    def _fail(self, error: OmniRouteError) -> bytes:
+        frame = self._run.dialect.render_in_stream(error, self._run.call.request_id)
+        is_cut = self._opened is not None and isinstance(error, UpstreamProtocolError)
+        self._settle_failure("truncated" if is_cut else "failed", error.error_code, len(frame))
+        return frame
+
+    def _settle_failure(self, outcome: str, code: str, last_bytes: int) -> None:
+        self._is_over = True
+        usage = None if self._opened is None else self._opened.stream.usage
+        self._run.settlement.settle(
+            outcome, status=200, usage=usage, error_code=code, bytes_out=self._bytes_out + last_bytes
+        )
+
+    def _read_to_end(self, opened: OpenStream) -> None:
+        """Read the rest of the provider's framing, so that its connection can serve again."""
+        give_up_at = self._run.now() + _GRACE_FOR_END_S
+        with suppress(ReadTimeout, UpstreamProtocolError):
+            while opened.response.read(give_up_at - self._run.now()):
+                if self._run.now() >= give_up_at:
+                    return

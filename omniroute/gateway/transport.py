@@ -1,0 +1,377 @@
+"""The only code that opens a connection to a provider: HTTP/1.1 over gevent sockets, parsed by llhttp (`httptools`).
+
+Chosen by measurement (`ecosystem/bench/transport.py`, decision record 0001): a proxied call costs a fifth of urllib3's
+CPU time, and a socket of our own gives what the libraries hide: pinned addresses, reads that return what has arrived,
+separate time limits, and a reader that any greenlet can wake.
+
+A response belongs to the greenlet that asked for it: that one reads and closes it. Others may only call `abort`, which
+shuts the socket down so that the reader sees the end; closing a descriptor under a reader would let the next connection
+inherit its number.
+"""
+
+from __future__ import annotations
+
+import socket as plain_socket
+import ssl as plain_ssl
+import zlib
+from collections import deque
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, Protocol
+from urllib.parse import urlsplit
+
+import gevent
+import httptools
+from gevent import socket, ssl
+
+from omniroute.errors import UpstreamProtocolError, UpstreamTimeout, UpstreamUnreachable, UrlBlocked
+from omniroute.gateway.ports import ReadTimeout, Transport, UpstreamResponse
+from omniroute.providers.upstream import UpstreamRequest
+
+_READ_BYTES: Final = 65536
+_IDLE_LIMIT_S: Final = 30.0
+"""Below the keep-alive time of common servers, so that a pooled connection is rarely closed under us."""
+_POOL_PER_ORIGIN: Final = 256
+_MAX_HEADER_BYTES: Final = 256 * 1024
+_BODILESS: Final = frozenset({204, 304})
+
+Origin = tuple[str, str, int, bool]
+"""Scheme, host, port, declared local: connections are shared only within these."""
+
+
+class AddressGuard(Protocol):
+    """Resolves a host once and returns addresses that are all allowed (`gateway.egress`)."""
+
+    def __call__(self, host: str, port: int, *, is_local: bool, is_operator: bool) -> tuple[str, ...]:
+        """Raises UrlBlocked for a forbidden target, UpstreamUnreachable when the name does not resolve."""
+        ...
+
+
+class HttpTransport:
+    """Keeps idle connections per origin and sends requests over them. One per worker, created after the fork."""
+
+    def __init__(self, *, guard: AddressGuard, now: Callable[[], float], ca_bundle: Path | None = None) -> None:
+        """`now` is a monotonic clock in seconds; `ca_bundle` replaces the system's certificate authorities."""
+        self._guard = guard
+        self._now = now
+        self._ca_bundle = ca_bundle
+        self._tls: plain_ssl.SSLContext | None = None
+        self._tls_sessions: dict[Origin, Any] = {}
+        self._idle: dict[Origin, deque[tuple[Any, float]]] = {}
+        self._targets: dict[str, tuple[Origin, bytes, bytes]] = {}
+        self.open_connections = 0
+
+    def send(self, request: UpstreamRequest) -> UpstreamResponse:
+        """See :class:`Transport`. A kept-alive connection that the provider had closed meanwhile is replaced once."""
+        origin, path, host = self._target(request)
+        head = _head(request, path, host)
+        payload = head + request.body if len(request.body) < _READ_BYTES else None
+        deadlines = request.deadlines
+        while True:
+            sock = self._take_idle(origin)
+            is_reused = sock is not None
+            if sock is None:
+                sock = self._connect(origin, request)
+            response = HttpResponse(self, origin, sock, expects_body=request.method != "HEAD")
+            try:
+                sock.settimeout(deadlines.headers_s)
+                if payload is not None:
+                    sock.sendall(payload)
+                else:
+                    sock.sendall(head)
+                    sock.sendall(request.body)
+                response.receive_head()
+            except TimeoutError:
+                response.discard()
+                raise UpstreamTimeout("headers") from None
+            except (OSError, plain_ssl.SSLError, EOFError) as error:
+                response.discard()
+                if is_reused and not response.has_received:
+                    continue  # the provider closed the idle connection before it saw this request
+                raise UpstreamProtocolError("The connection to the provider broke before it answered.") from error
+            except BaseException:
+                response.discard()
+                raise
+            return response
+
+    def close_idle(self) -> None:
+        """Close connections that have been idle for too long; called once in a while by the worker."""
+        limit = self._now() - _IDLE_LIMIT_S
+        for idle in self._idle.values():
+            while idle and idle[0][1] < limit:
+                self.drop(idle.popleft()[0])
+
+    def close(self) -> None:
+        """Close every idle connection."""
+        for idle in self._idle.values():
+            while idle:
+                self.drop(idle.pop()[0])
+
+    def keep(self, origin: Origin, sock: Any) -> None:
+        """Take back a connection whose answer was read to its end."""
+        idle = self._idle.setdefault(origin, deque())
+        if len(idle) >= _POOL_PER_ORIGIN:
+            self.drop(idle.popleft()[0])
+        idle.append((sock, self._now()))
+
+    def drop(self, sock: Any) -> None:
+        """Close a connection for good."""
+        self.open_connections -= 1
+        sock.close()
+
+    def _target(self, request: UpstreamRequest) -> tuple[Origin, bytes, bytes]:
+        known = self._targets.get(request.url)
+        if known is not None and known[0][3] == request.is_local:
+            return known
+        parts = urlsplit(request.url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise UrlBlocked("The provider's address is not an http or https URL.")
+        is_default = parts.port in {None, 443 if parts.scheme == "https" else 80}
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+        host = name if is_default else f"{name}:{port}"
+        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        target = ((parts.scheme, parts.hostname, port, request.is_local), path.encode("ascii"), host.encode("ascii"))
+        if len(self._targets) > 1000:
+            self._targets.clear()
+        self._targets[request.url] = target
+        return target
+
+    def _take_idle(self, origin: Origin) -> Any:
+        idle = self._idle.get(origin)
+        while idle:
+            sock, since = idle.pop()
+            if since >= self._now() - _IDLE_LIMIT_S and _is_quiet(sock):
+                return sock
+            self.drop(sock)
+        return None
+
+    def _connect(self, origin: Origin, request: UpstreamRequest) -> Any:
+        scheme, host, port, is_local = origin
+        addresses = self._guard(host, port, is_local=is_local, is_operator=request.is_operator)
+        failure: Exception | None = None
+        with gevent.Timeout(request.deadlines.connect_s, UpstreamTimeout("connect")):
+            for address in addresses:
+                try:
+                    return self._open(scheme, host, address, port, origin)
+                except OSError as error:  # refused, unreachable, TLS failure
+                    failure = error
+        if isinstance(failure, plain_ssl.SSLCertVerificationError):
+            raise UpstreamUnreachable("The provider's certificate is not valid.") from failure
+        raise UpstreamUnreachable from failure
+
+    def _open(self, scheme: str, host: str, address: str, port: int, origin: Origin) -> Any:
+        family = plain_socket.AF_INET6 if ":" in address else plain_socket.AF_INET
+        sock = socket.socket(family, plain_socket.SOCK_STREAM)
+        try:
+            sock.setsockopt(plain_socket.IPPROTO_TCP, plain_socket.TCP_NODELAY, 1)
+            sock.connect((address, port))
+            if scheme == "https":
+                sock = self._wrap(sock, host, origin)
+        except BaseException:
+            sock.close()
+            raise
+        self.open_connections += 1
+        return sock
+
+    def _wrap(self, sock: Any, host: str, origin: Origin) -> Any:
+        if self._tls is None:
+            self._tls = ssl.create_default_context(cafile=None if self._ca_bundle is None else str(self._ca_bundle))
+            self._tls.minimum_version = plain_ssl.TLSVersion.TLSv1_2
+        wrapped = self._tls.wrap_socket(sock, server_hostname=host, session=self._tls_sessions.get(origin))
+        self._tls_sessions[origin] = wrapped.session  # the next handshake with this origin is a short one
+        return wrapped
+
+
+def _head(request: UpstreamRequest, path: bytes, host: bytes) -> bytes:
+    lines = [f"{name}: {value}\r\n" for name, value in request.headers]
+    return b"%b %b HTTP/1.1\r\nHost: %b\r\n%bContent-Length: %d\r\n\r\n" % (
+        request.method.encode("ascii"),
+        path,
+        host,
+        "".join(lines).encode("latin-1"),
+        len(request.body),
+    )
+
+
+def _is_quiet(sock: Any) -> bool:
+    """Tell whether an idle connection is still open: one that can be read has been closed, or is out of step."""
+    try:
+        sock._sock.recv(1, plain_socket.MSG_PEEK)  # the non-blocking socket below gevent's
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+class HttpResponse:
+    """One answer being read; implements :class:`UpstreamResponse` and llhttp's callbacks."""
+
+    __slots__ = (
+        "_chunks",
+        "_decoder",
+        "_expects_body",
+        "_header_bytes",
+        "_headers",
+        "_is_complete",
+        "_is_head_complete",
+        "_is_released",
+        "_keeps_alive",
+        "_origin",
+        "_parser",
+        "_sock",
+        "_transport",
+        "has_received",
+        "headers",
+        "status",
+    )
+
+    def __init__(self, transport: HttpTransport, origin: Origin, sock: Any, *, expects_body: bool) -> None:
+        self.status = 0
+        self._headers: dict[str, str] = {}
+        self.headers: Mapping[str, str] = self._headers
+        self.has_received = False
+        self._transport = transport
+        self._origin = origin
+        self._sock = sock
+        self._expects_body = expects_body
+        self._chunks: list[bytes] = []
+        self._decoder: Any = None
+        self._header_bytes = 0
+        self._is_head_complete = False
+        self._is_complete = False
+        self._is_released = False
+        self._keeps_alive = False
+        self._parser: Any = httptools.HttpResponseParser(self)
+
+    # llhttp's callbacks
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._header_bytes += len(name) + len(value)
+        if self._header_bytes > _MAX_HEADER_BYTES:
+            raise UpstreamProtocolError("The provider's headers are too large.")
+        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        self.status = self._parser.get_status_code()
+        if self.status >= 200:
+            self._is_head_complete = True
+            encoding = self.headers.get("content-encoding", "identity").strip().lower()
+            if encoding != "identity":
+                self._decoder = _decoder_for(encoding)
+
+    def on_body(self, data: bytes) -> None:
+        self._chunks.append(data if self._decoder is None else self._decoder.decompress(data))
+
+    def on_message_complete(self) -> None:
+        if self._is_head_complete:
+            self._is_complete = True
+            self._keeps_alive = self._parser.should_keep_alive()  # asked later it speaks of the next message
+        else:  # 100 Continue and its kin come before the answer itself
+            self._headers.clear()
+
+    # what the gateway uses
+
+    def receive_head(self) -> None:
+        """Read until the headers are there; EOFError when the connection ends before."""
+        while not self._is_head_complete:
+            self._receive()
+        if self.status in _BODILESS or not self._expects_body:
+            self._is_complete = self._keeps_alive = True
+
+    def read(self, timeout_s: float) -> bytes:
+        """See :class:`UpstreamResponse`."""
+        chunks = self._chunks
+        if not chunks:
+            if self._is_complete:
+                return b""
+            self._sock.settimeout(timeout_s if timeout_s > 0 else 0.001)
+            try:
+                while not chunks and not self._is_complete:
+                    self._receive()
+            except TimeoutError:
+                raise ReadTimeout from None
+            except (OSError, EOFError, zlib.error) as error:
+                if self._ends_with_connection() and isinstance(error, EOFError):
+                    self._is_complete = True
+                    return b""
+                raise UpstreamProtocolError("The provider's answer ended early.") from error
+        if len(chunks) == 1:
+            data = chunks.pop()
+        else:
+            data = b"".join(chunks)
+            chunks.clear()
+        return data
+
+    def close(self) -> None:
+        """See :class:`UpstreamResponse`."""
+        if self._is_released:
+            return
+        if self._is_complete and self._keeps_alive and not self._ends_with_connection():
+            self._is_released = True
+            self._parser = None  # parser and response refer to each other; the collector need not sort that out
+            self._transport.keep(self._origin, self._sock)
+        else:
+            self.discard()
+
+    def discard(self) -> None:
+        """Close the connection without giving it back. Idempotent."""
+        if not self._is_released:
+            self._is_released = True
+            self._parser = None
+            self._transport.drop(self._sock)
+
+    def abort(self) -> None:
+        """See :class:`UpstreamResponse`."""
+        if self._is_released:
+            return
+        try:
+            # Of the socket below gevent's: TLS's own shutdown would try to talk to the provider and may block.
+            self._sock._sock.shutdown(plain_socket.SHUT_RDWR)
+        except OSError:
+            return  # it is gone already, which the reader sees too
+
+    def _receive(self) -> None:
+        data = self._sock.recv(_READ_BYTES)
+        if not data:
+            raise EOFError
+        self.has_received = True
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserCallbackError as error:
+            cause = error.__context__
+            if isinstance(cause, UpstreamProtocolError):
+                raise cause from None
+            raise UpstreamProtocolError from error
+        except httptools.HttpParserError as error:
+            raise UpstreamProtocolError("The provider's answer is not HTTP.") from error
+
+    def _ends_with_connection(self) -> bool:
+        return "content-length" not in self.headers and "chunked" not in self.headers.get("transfer-encoding", "")
+
+
+def _decoder_for(encoding: str) -> Any:
+    """Return a decompressor; we ask for identity, but some hosts compress all the same."""
+    if encoding in {"gzip", "x-gzip", "deflate"}:
+        return zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
+    raise UpstreamProtocolError("The provider used a content encoding that was not asked for.")
+
+
+class RoutedTransport:
+    """Chooses by URL scheme between the network and the simulated provider in this process."""
+
+    def __init__(self, http: HttpTransport, sandbox: Transport) -> None:
+        self.http = http
+        self._sandbox = sandbox
+
+    def send(self, request: UpstreamRequest) -> UpstreamResponse:
+        """See :class:`Transport`."""
+        if request.url.startswith("sandbox:"):
+            return self._sandbox.send(request)
+        return self.http.send(request)
+
+
+def lower_headers(headers: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
+    """Return headers by lower-case name; of repeated ones the last."""
+    return {name.lower(): value for name, value in headers}

@@ -1,0 +1,1 @@
+"""Hand-written stand-ins with real sockets and scripted behaviour."""
