@@ -1,0 +1,593 @@
+"""Connections: credentials at providers. Stored encrypted, shown masked, tested on request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, Protocol
+
+from sqlalchemy import Connection as Sql
+
+from omniroute.errors import InvalidRequest, NotFound, UpstreamError, UpstreamUnreachable, ValidationFailed
+from omniroute.gateway.directory import Directories, Directory
+from omniroute.gateway.egress import Egress, UrlClass
+from omniroute.ids import new_id
+from omniroute.providers.requests import Endpoint, NotUsable, list_request, own_base_url, prepare
+from omniroute.providers.spec import AuthKind, Model, ModelKind, Provider, ProviderStatus, WireFormat
+from omniroute.records import AttemptRecord, AuthType, Connection, NodeType, RequestRecord
+from omniroute.routing.failures import Failure, FailureClass
+from omniroute.secret import Secret
+from omniroute.services.audit import Recorder
+from omniroute.services.keys import Origin
+from omniroute.services.probe import DEADLINES, PREFERRED, Finding, Prober
+from omniroute.storage.database import Database
+from omniroute.storage.repositories import connections as rows
+from omniroute.storage.repositories import nodes as node_rows
+from omniroute.storage.secrets import Cipher
+
+MOST_PRIORITY: Final = 100
+MAX_KEY: Final = 8192
+MAX_PER_PROVIDER: Final = 500
+
+_MASK_SIGN: Final = "…"
+_NODE_TYPES: Final = frozenset(NodeType)
+_FIELDS: Final = {
+    "name": "name",
+    "priority": "priority",
+    "isActive": "is_active",
+    "defaultModel": "default_model",
+    "group": "group_name",
+    "requestsPerMinute": "requests_per_minute",
+    "minTimeBetweenRequestsMs": "min_gap_ms",
+    "concurrentRequests": "max_concurrent",
+}
+
+
+class RowLog(Protocol):
+    """Where a test call leaves its row."""
+
+    def put(self, record: RequestRecord) -> None:
+        """Take a settled row."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Checkup:
+    """What a test of a connection found."""
+
+    is_valid: bool
+    latency_ms: float
+    status: int | None
+    model: str | None
+    error: Mapping[str, Any] | None
+    diagnosis: str | None
+    tested_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """What a key that is not stored is good for."""
+
+    is_valid: bool
+    models: tuple[str, ...]
+    error: Mapping[str, Any] | None
+
+
+class Connections:
+    """Creates, lists, changes, orders, tests and removes connections."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        cipher: Cipher,
+        audit: Recorder,
+        directories: Directories,
+        egress: Egress,
+        prober: Prober,
+        now: Callable[[], float],
+        request_log: RowLog | None = None,
+    ) -> None:
+        self._database = database
+        self._cipher = cipher
+        self._audit = audit
+        self._directories = directories
+        self._egress = egress
+        self._prober = prober
+        self._now = now
+        self._request_log = request_log
+
+    # --- reading -------------------------------------------------------------------------------------------------
+
+    def all(
+        self, *, provider: str | None = None, status: str | None = None, is_active: bool | None = None
+    ) -> list[Connection]:
+        """Return the connections, by provider and then in the order in which they are tried."""
+        wanted = self._provider_id(provider) if provider is not None else None
+        found = [
+            row
+            for row in self._database.read(lambda sql: rows.load_all(sql, self._cipher))
+            if (wanted is None or row.provider == wanted)
+            and (status is None or self.state_of(row)[0] == status)
+            and (is_active is None or row.is_active is is_active)
+        ]
+        return sorted(found, key=lambda row: (row.provider, row.priority, row.created_at))
+
+    def get(self, connection_id: str) -> Connection:
+        """Return one connection.
+
+        Raises:
+            NotFound: there is none with this id.
+        """
+        found = self._database.read(lambda sql: rows.get(sql, connection_id, self._cipher))
+        if found is None:
+            raise NotFound("There is no connection with this id.")
+        return found
+
+    def provider_of(self, connection: Connection) -> Provider | None:
+        """Return the row or node of a connection; None when it is gone."""
+        return self._directory.provider(connection.provider)
+
+    def models_of(self, connection: Connection) -> Sequence[Model]:
+        """Return the listed models of the connection's provider."""
+        return tuple(self._directory.models_of(connection.provider).values())
+
+    def state_of(self, connection: Connection) -> tuple[str, str | None]:
+        """Return the state in one word and, where it is not plain, the reason."""
+        if connection.is_unreadable:
+            return "dead", "credential_unreadable"
+        problem = self._directory.problems.get(connection.id)
+        if problem is not None and connection.is_active:
+            return "error", problem
+        if connection.test_status == "error":
+            return "error", (connection.last_error or {}).get("message")
+        return connection.test_status, None
+
+    # --- changing ------------------------------------------------------------------------------------------------
+
+    def create(self, fields: Mapping[str, Any], origin: Origin) -> Connection:
+        """Store a new connection; with `testFirst` only one that works.
+
+        Raises:
+            ValidationFailed: the provider is unknown, or a value does not fit it.
+            UrlBlocked: an address that was supplied is not allowed.
+            UpstreamError: `provider_unreachable`, when it was to be tested and the provider cannot be used.
+        """
+        provider = self._usable_provider(fields["provider"])
+        credential = _given_key(fields.get("apiKey"))
+        now = self._now()
+        siblings = self.all(provider=provider.id)
+        if len(siblings) >= MAX_PER_PROVIDER:
+            raise _invalid("provider", f"has {MAX_PER_PROVIDER} connections already")
+        new = Connection(
+            id=new_id("conn"),
+            provider=provider.id,
+            auth_type=_auth_type(provider, credential),
+            name=fields.get("name") or _default_name(provider, siblings),
+            priority=min(1 + max((row.priority for row in siblings), default=0), MOST_PRIORITY),
+            is_active=True,
+            credential=credential,
+            provider_data=self._checked_data(provider, fields.get("providerData") or {}),
+            created_at=now,
+            updated_at=now,
+        )
+        new = replace(new, **_plain_values(fields))
+        self._prepared(provider, new)
+        result = None
+        if fields.get("testFirst"):
+            result = self._probe(provider, new, None)
+            _refuse_failed(result)
+            new = _with_result(new, result)
+        self._database.write(lambda sql: rows.insert(sql, new, self._cipher), bump=True)
+        if result is not None:
+            self._log(new, result)
+        self._record("connection.created", new.id, origin, {"provider": new.provider, "name": new.name})
+        return new
+
+    def change(self, connection_id: str, fields: Mapping[str, Any], origin: Origin) -> Connection:
+        """Change the given fields.
+
+        A masked key that is sent back leaves the stored one; `providerData` is merged, null removes an entry.
+        """
+        old = self.get(connection_id)
+        provider = self.provider_of(old)
+        if provider is None:
+            raise _invalid("provider", "does not exist any more; delete this connection")
+        new = replace(old, **_plain_values(fields), updated_at=self._now())
+        has_new_key = "apiKey" in fields and not _is_mask_of(fields["apiKey"], old)
+        if has_new_key:
+            credential = _given_key(fields["apiKey"])
+            auth_type = _auth_type(provider, credential)
+            new = replace(new, credential=credential, auth_type=auth_type, is_unreadable=False)
+        if "providerData" in fields:
+            merged = {**old.provider_data, **fields["providerData"]}
+            kept = {name: value for name, value in merged.items() if value is not None}
+            new = replace(new, provider_data=self._checked_data(provider, kept))
+        if has_new_key or new.provider_data != old.provider_data:
+            new = replace(new, test_status="untested", last_error=None, last_tested_at=None)
+        if not new.is_unreadable:
+            self._prepared(provider, new)
+        is_there = self._database.write(
+            lambda sql: rows.update(sql, new, self._cipher, with_credential=has_new_key), bump=True
+        )
+        if not is_there:
+            raise NotFound("There is no connection with this id.")
+        changed = sorted(name for name in fields if name != "apiKey" or has_new_key)
+        self._record("connection.updated", new.id, origin, {"provider": new.provider, "fields": changed})
+        return new
+
+    def delete(self, connection_id: str, origin: Origin) -> Connection:
+        """Remove a connection and its credential."""
+        old = self.get(connection_id)
+        if not self._database.write(lambda sql: rows.delete(sql, connection_id), bump=True):
+            raise NotFound("There is no connection with this id.")
+        self._record("connection.deleted", old.id, origin, {"provider": old.provider, "name": old.name})
+        return old
+
+    def set_active(self, ids: Sequence[str], is_active: bool, origin: Origin) -> tuple[int, list[str]]:
+        """Switch connections on or off; return how many there were, and the ids that are unknown."""
+        now = self._now()
+
+        def work(sql: Sql) -> list[str]:
+            known = {row.id: row for row in rows.load_all(sql, self._cipher)}
+            for connection_id in ids:
+                if connection_id in known:
+                    new = replace(known[connection_id], is_active=is_active, updated_at=now)
+                    rows.update(sql, new, self._cipher)
+            return [connection_id for connection_id in ids if connection_id not in known]
+
+        missing = self._database.write(work, bump=True)
+        updated = [connection_id for connection_id in ids if connection_id not in missing]
+        self._record("connection.updated", None, origin, {"ids": updated, "isActive": is_active})
+        return len(updated), missing
+
+    def delete_many(self, ids: Sequence[str], origin: Origin) -> int:
+        """Remove connections; return how many there were."""
+        deleted = self._database.write(lambda sql: [key for key in ids if rows.delete(sql, key)], bump=True)
+        self._record("connection.deleted", None, origin, {"ids": deleted})
+        return len(deleted)
+
+    def reorder(self, provider: str, ids: Sequence[str], origin: Origin) -> list[Connection]:
+        """Give a provider's connections the order of `ids`; those left out follow in their old order."""
+        provider_id = self._provider_id(provider)
+        now = self._now()
+
+        def work(sql: Sql) -> list[str]:
+            known = {row.id: row for row in rows.load_of_provider(sql, provider_id, self._cipher)}
+            unknown = [connection_id for connection_id in ids if connection_id not in known]
+            if unknown:
+                return unknown
+            for place, connection_id in enumerate(dict.fromkeys((*ids, *known)), 1):
+                priority = min(place, MOST_PRIORITY)
+                rows.update(sql, replace(known[connection_id], priority=priority, updated_at=now), self._cipher)
+            return []
+
+        unknown = self._database.write(work, bump=True)
+        if unknown:
+            raise _invalid("ids", f"{unknown[0]} is not a connection of this provider")
+        self._record("connection.reordered", None, origin, {"provider": provider_id, "ids": list(ids)})
+        return self.all(provider=provider_id)
+
+    def reset(self, connection_id: str, origin: Origin) -> Connection:
+        """Forget errors and rests of a connection."""
+        old = self.get(connection_id)
+        new = replace(old, test_status="untested", last_error=None, last_tested_at=None, updated_at=self._now())
+        if not self._database.write(lambda sql: rows.update(sql, new, self._cipher), bump=True):
+            raise NotFound("There is no connection with this id.")
+        self._record("connection.reset", new.id, origin, {"provider": new.provider})
+        return new
+
+    # --- testing -------------------------------------------------------------------------------------------------
+
+    def test(self, connection_id: str, model: str | None, origin: Origin) -> Checkup:
+        """Make one small call and one streamed call, and store what they found."""
+        connection = self.get(connection_id)
+        provider = self.provider_of(connection)
+        if provider is None:
+            raise _invalid("provider", "does not exist any more; delete this connection")
+        result = self._probe(provider, connection, model)
+        tested = _with_result(connection, result)
+        self._database.write(
+            lambda sql: rows.set_test_result(
+                sql, connection_id, status=tested.test_status, error=tested.last_error, tested_at=result.tested_at
+            ),
+            bump=True,
+        )
+        self._log(connection, result)
+        self._record("connection.tested", connection_id, origin, {"valid": result.is_valid, "model": result.model})
+        return result
+
+    def validate(self, fields: Mapping[str, Any]) -> Validation:
+        """Try a key without storing anything."""
+        provider = self._usable_provider(fields["provider"])
+        credential = _given_key(fields.get("apiKey"))
+        data = self._checked_data(provider, fields.get("providerData") or {})
+        trial = Connection(
+            "", provider.id, _auth_type(provider, credential), "", 1, True, credential, provider_data=data
+        )
+        self._prepared(provider, trial)
+        listed = self._listed(provider, trial)
+        result = self._probe(provider, trial, None, listed=listed, with_stream=False)
+        return Validation(result.is_valid, listed.models if listed is not None else (), result.error)
+
+    def _probe(
+        self,
+        provider: Provider,
+        connection: Connection,
+        model: str | None,
+        *,
+        listed: Finding | None = None,
+        with_stream: bool = True,
+    ) -> Checkup:
+        try:
+            endpoints = self._prepared(provider, connection)
+        except ValidationFailed as error:
+            return self._result(None, Failure("misconfigured", FailureClass.LOCAL, message=error.message))
+        chosen = self._model_for(provider, connection, model, endpoints, listed)
+        if isinstance(chosen, Failure):
+            return self._result(None, chosen)
+        endpoint, model_id = chosen
+        finding = self._prober.ask(endpoint, model_id, stream=False)
+        if finding.is_ok and with_stream:
+            streamed = self._prober.ask(endpoint, model_id, stream=True)
+            if not streamed.is_ok:
+                finding = streamed
+        return self._result(model_id, finding.failure, finding)
+
+    def _result(self, model: str | None, failure: Failure | None, finding: Finding | None = None) -> Checkup:
+        return Checkup(
+            is_valid=failure is None,
+            latency_ms=finding.latency_ms if finding is not None else 0.0,
+            status=finding.status if finding is not None else None,
+            model=model,
+            error=None if failure is None else _error_of(failure),
+            diagnosis=None if failure is None else diagnosis_of(failure),
+            tested_at=self._now(),
+        )
+
+    def _model_for(
+        self,
+        provider: Provider,
+        connection: Connection,
+        model: str | None,
+        endpoints: Mapping[WireFormat, Endpoint],
+        listed: Finding | None,
+    ) -> tuple[Endpoint, str] | Failure:
+        """Choose what to ask: the model named, the connection's own, the first on our list, the first on theirs."""
+        if not endpoints:
+            return Failure("unsupported", FailureClass.LOCAL, message=f"{provider.name} has no chat to test.")
+        known = self._directory.models_of(provider.id)
+        chosen = model or connection.default_model
+        if chosen is not None:
+            prefix, slash, rest = chosen.partition("/")
+            chosen = rest if slash and prefix.lower() in provider.names and chosen not in known else chosen
+        else:
+            chosen = next((row.id for row in known.values() if row.kind is ModelKind.CHAT), None)
+        if chosen is None:
+            found = listed if listed is not None else self._listed(provider, connection)
+            if found is not None and found.failure is not None:
+                return found.failure
+            chosen = found.models[0] if found is not None and found.models else None
+        if chosen is None:
+            return Failure("no_model", FailureClass.LOCAL, message="Name a model, or set a default model.")
+        facts = known.get(chosen)
+        served = facts.formats if facts is not None and facts.formats else PREFERRED
+        formats = [key for key in PREFERRED if key in endpoints and key in served]
+        return endpoints[formats[0] if formats else next(iter(endpoints))], chosen
+
+    def _listed(self, provider: Provider, connection: Connection) -> Finding | None:
+        node = self._node_headers(provider.id)
+        request = list_request(
+            provider, connection.credential, connection.provider_data, secret_headers=node, deadlines=DEADLINES
+        )
+        return self._prober.list_models(request) if request is not None else None
+
+    def _log(self, connection: Connection, result: Checkup) -> None:
+        """Leave a row of kind `test`: visible in the log, outside usage."""
+        if self._request_log is None:
+            return
+        provider = self.provider_of(connection)
+        prefix = provider.prefix if provider is not None else connection.provider
+        model = result.model or ""
+        error = result.error or {}
+        attempt = AttemptRecord(
+            prefix,
+            connection.id,
+            model,
+            result.status,
+            error.get("class"),
+            error.get("code"),
+            started_ms=0.0,
+            connected_ms=None,
+            first_content_ms=None,
+            ended_ms=result.latency_ms,
+        )
+        self._request_log.put(
+            RequestRecord(
+                request_id=new_id("req"),
+                time=result.tested_at,
+                endpoint="/api/providers/test",
+                client_format=WireFormat.OTHER.value,
+                requested_model=f"{prefix}/{model}",
+                status=result.status or 0,
+                outcome="success" if result.is_valid else "failed",
+                model=model or None,
+                provider=prefix,
+                connection_id=connection.id,
+                error_code=error.get("code"),
+                duration_ms=result.latency_ms,
+                attempts=(attempt,),
+                kind="test",
+            )
+        )
+
+    # --- checks --------------------------------------------------------------------------------------------------
+
+    @property
+    def _directory(self) -> Directory:
+        return self._directories.current
+
+    def _provider_id(self, name: str) -> str:
+        provider = self._directory.provider(name)
+        if provider is None:
+            raise _invalid("provider", "is not a provider or node")
+        return provider.id
+
+    def _usable_provider(self, name: str) -> Provider:
+        provider = self._directory.provider(name)
+        if provider is None and name in _NODE_TYPES:
+            raise _invalid("provider", "create a provider node of this type first, and use its id here")
+        if provider is None:
+            raise _invalid("provider", "is not a provider or node")
+        if provider.is_implicit:
+            raise _invalid("provider", "is always connected and takes no connection")
+        if provider.status is ProviderStatus.DISCONTINUED:
+            instead = f"; use {' or '.join(provider.replaced_by)}" if provider.replaced_by else ""
+            raise _invalid("provider", f"has been discontinued{instead}")
+        if AuthKind.API_KEY not in provider.auth and AuthKind.NONE not in provider.auth:
+            raise InvalidRequest(
+                f"{provider.name} is used with a login that this release does not offer.",
+                code="not_supported",
+                param="provider",
+            )
+        return provider
+
+    def _checked_data(self, provider: Provider, data: Mapping[str, Any]) -> dict[str, Any]:
+        allowed = {*provider.parameters, *(("baseUrl",) if provider.is_local and not provider.is_operator else ())}
+        unknown = sorted(set(data) - allowed)
+        if unknown:
+            hint = f"; known are {', '.join(sorted(allowed))}" if allowed else f"; {provider.name} takes none"
+            raise _invalid(f"providerData.{unknown[0][:80]}", f"unknown field{hint}")
+        return {name: value for name, value in data.items() if value is not None}
+
+    def _prepared(self, provider: Provider, connection: Connection) -> dict[WireFormat, Endpoint]:
+        """Check that the connection makes usable requests, and return its addresses."""
+        try:
+            base_url = own_base_url(provider, connection.provider_data)
+            if base_url is not None:
+                check_base_url(self._egress, base_url, is_local=True)
+            return prepare(
+                provider,
+                connection.credential,
+                connection.provider_data,
+                secret_headers=self._node_headers(provider.id),
+            )
+        except NotUsable as error:
+            raise _invalid(error.field, str(error)) from None
+
+    def _node_headers(self, node_id: str) -> Mapping[str, Secret] | None:
+        if not node_id.startswith("node_"):
+            return None
+        node = self._database.read(lambda sql: node_rows.get(sql, node_id, self._cipher))
+        return node.custom_headers if node is not None else None
+
+    def _record(self, action: str, connection_id: str | None, origin: Origin, details: dict[str, Any]) -> None:
+        facts = origin.facts()
+        self._audit.record(action, target_kind="connection", target_id=connection_id, details=details, **facts)
+
+
+def check_base_url(egress: Egress, url: str, *, is_local: bool) -> None:
+    """Check a supplied base URL: its spelling, and what its host points at now.
+
+    A name that does not resolve yet is accepted; every connection is checked again when it is opened.
+
+    Raises:
+        UrlBlocked: the address is not allowed.
+        ValidationFailed: it is not the base of further addresses.
+    """
+    destination = egress.check_url(url, url_class=UrlClass.OPERATOR, is_local=is_local)
+    if "?" in url or "#" in url:
+        raise _invalid("baseUrl", "must not have a query or fragment")
+    try:
+        egress.resolve(destination.host.strip("[]"), destination.port, is_local=is_local, url_class=UrlClass.OPERATOR)
+    except UpstreamUnreachable:
+        return
+
+
+def masked_key(connection: Connection) -> str | None:
+    """Return what may be shown of a connection's key."""
+    return str(connection.credential) if connection.credential is not None else None
+
+
+def _given_key(value: Any) -> Secret | None:
+    if value is None:
+        return None
+    key = value.strip()
+    if _MASK_SIGN in key:
+        raise _invalid("apiKey", "is the masked form; send the key itself")
+    return Secret(key)
+
+
+def _is_mask_of(value: Any, connection: Connection) -> bool:
+    return value is not None and value == masked_key(connection)
+
+
+def _auth_type(provider: Provider, credential: Secret | None) -> AuthType:
+    if credential is not None:
+        if AuthKind.API_KEY not in provider.auth:
+            raise _invalid("apiKey", f"{provider.name} takes no key")
+        return AuthType.API_KEY
+    if AuthKind.NONE not in provider.auth:
+        raise _invalid("apiKey", "is required")
+    return AuthType.NONE
+
+
+def _default_name(provider: Provider, siblings: Iterable[Connection]) -> str:
+    taken = {row.name for row in siblings}
+    names = (provider.name, *(f"{provider.name} {number}" for number in range(2, MAX_PER_PROVIDER + 2)))
+    return next(name for name in names if name not in taken)
+
+
+def _plain_values(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {column: fields[name] for name, column in _FIELDS.items() if name in fields and fields[name] != ""}
+
+
+def _invalid(field: str, message: str) -> ValidationFailed:
+    return ValidationFailed([{"field": field, "message": message}])
+
+
+# --- what a test says ------------------------------------------------------------------------------------------------
+
+
+def _error_of(failure: Failure) -> dict[str, Any]:
+    message = failure.message or diagnosis_of(failure)
+    return {"code": failure.kind, "class": failure.failure_class.value, "message": message}
+
+
+def _with_result(connection: Connection, result: Checkup) -> Connection:
+    error = None
+    if result.error is not None:
+        error = {"code": result.error["code"], "message": result.error["message"], "at": result.tested_at}
+    status = "ok" if result.is_valid else "error"
+    return replace(connection, test_status=status, last_error=error, last_tested_at=result.tested_at)
+
+
+def _refuse_failed(result: Checkup) -> None:
+    if result.is_valid or result.error is None:
+        return
+    if result.error["class"] == FailureClass.CREDENTIAL:
+        raise _invalid("apiKey", f"the provider refused it: {result.error['message']}")
+    raise UpstreamError(f"The test failed: {result.error['message']}", code="provider_unreachable")
+
+
+def diagnosis_of(failure: Failure) -> str:
+    """Say in one sentence what to do about a failed test."""
+    match failure.failure_class:
+        case FailureClass.CREDENTIAL:
+            return "The provider refuses the key: check that it is complete, active and allowed to use the API."
+        case FailureClass.QUOTA:
+            return "The key is accepted, but its credit or quota is used up."
+        case FailureClass.RATE_LIMIT:
+            return "The key is accepted, but its rate limit is reached; try again later."
+        case FailureClass.MODEL_UNAVAILABLE:
+            return "The provider does not serve this model or address; test with another model."
+        case FailureClass.CALLER_FAULT:
+            return "The provider does not accept the test request for this model; test with another model."
+        case FailureClass.LOCAL:
+            return failure.message or "The connection is not set up completely."
+        case FailureClass.TRANSIENT if failure.kind == "transport":
+            return "The provider cannot be reached: check the address, the network and the certificate."
+        case FailureClass.TRANSIENT if failure.kind.startswith("timeout"):
+            return "The provider did not answer in time."
+        case FailureClass.TRANSIENT | FailureClass.UNKNOWN | FailureClass.CANCELLED:
+            return "The provider failed to answer; this may pass."

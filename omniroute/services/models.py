@@ -1,0 +1,405 @@
+"""The model lists: what `/v1/models` offers a key, and the whole catalogue for the dashboard.
+
+A list is rendered once per configuration; a request filters ready pieces and joins them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from hashlib import blake2b
+from typing import Any, Final
+
+import msgspec
+
+from omniroute.errors import ModelNotFound
+from omniroute.gateway.directory import Directories, Directory
+from omniroute.providers.spec import Model, ModelKind, Provider, Tier, WireFormat
+
+# The models of the built-in list carry the date of that list; providers do not tell when a model was made.
+LISTED_AT: Final = 1_795_219_200
+_LISTED_DAY: Final = "2026-11-21T00:00:00Z"
+_SERVED: Final[Mapping[WireFormat, str]] = {
+    WireFormat.OPENAI_CHAT: "/v1/chat/completions",
+    WireFormat.ANTHROPIC_MESSAGES: "/v1/messages",
+}
+_OUTPUT: Final[Mapping[ModelKind, tuple[str, ...]]] = {
+    ModelKind.CHAT: ("text",),
+    ModelKind.EMBEDDING: ("embedding",),
+    ModelKind.IMAGE: ("image",),
+    ModelKind.AUDIO: ("audio",),
+    ModelKind.VIDEO: ("video",),
+    ModelKind.MUSIC: ("audio",),
+    ModelKind.RERANK: ("score",),
+    ModelKind.MODERATION: ("score",),
+    ModelKind.SEARCH: ("text",),
+    ModelKind.OCR: ("text",),
+}
+_SHOWN_CAPABILITIES: Final = ("tools", "vision", "reasoning", "json_schema")
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class Naming(StrEnum):
+    """Which name stands before the slash in a list."""
+
+    ALIAS = "alias"
+    CANONICAL = "canonical"
+    DUAL = "dual"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of the list: what filters look at, and the rendered forms."""
+
+    name: str
+    provider: Provider
+    model: Model
+    connection_ids: frozenset[str]
+    is_free: bool
+    rendered: bytes
+    """The OpenAI form under `name`."""
+    rendered_canonical: bytes | None
+    """The same under the provider's id, where that is another name."""
+    rendered_anthropic: bytes | None
+    """The Anthropic form; None when the model is not served in that format."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What one caller asks for and may see."""
+
+    naming: Naming = Naming.ALIAS
+    kind: str | None = None
+    provider: str | None = None
+    may_use: Callable[[str], bool] | None = None
+    connections: frozenset[str] = frozenset()
+    only_free: bool = False
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing restricts the list."""
+        return self == Filters()
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A list ready to send. `version` is that of the whole catalogue, `etag` that of these bytes."""
+
+    body: bytes
+    etag: str
+    version: str
+    total: int
+
+
+class _View:
+    """What is prepared for one directory."""
+
+    __slots__ = ("by_name", "catalog", "directory", "entries", "plain", "version")
+
+    def __init__(self, directory: Directory) -> None:
+        self.directory = directory
+        self.entries = tuple(_entries(directory))
+        self.by_name = {entry.name: entry for entry in self.entries}
+        for entry in self.entries:
+            self.by_name.setdefault(f"{entry.provider.id}/{entry.model.id}", entry)
+        self.version = _digest(entry.rendered for entry in self.entries)
+        self.plain: Rendered | None = None
+        self.catalog: bytes | None = None
+
+
+class Models:
+    """Answers model lists from the compiled directory."""
+
+    def __init__(self, *, directories: Directories) -> None:
+        self._directories = directories
+        self._known: _View | None = None
+
+    # --- for clients ---------------------------------------------------------------------------------------------
+
+    def openai_list(self, filters: Filters, *, limit: int | None = None, offset: int = 0) -> Rendered:
+        """Return `{"object": "list", "data": […]}` of what the caller may use."""
+        view = self._view
+        if filters.is_plain and limit is None and not offset:
+            if view.plain is None:
+                view.plain = _rendered(view, [entry.rendered for entry in view.entries], b'{"object":"list","data":[')
+            return view.plain
+        lines = [line for entry in _selected(view, filters) for line in _named(entry, filters.naming)]
+        shown = lines[offset : None if limit is None else offset + limit]
+        return _rendered(view, shown, b'{"object":"list","data":[', total=len(lines))
+
+    def anthropic_list(
+        self, filters: Filters, *, limit: int | None = None, after: str | None = None, before: str | None = None
+    ) -> Rendered:
+        """Return `{"data": […], "first_id", "last_id", "has_more"}` of what is served in the Anthropic format."""
+        view = self._view
+        found = [entry for entry in _selected(view, filters) if entry.rendered_anthropic is not None]
+        names = [entry.name for entry in found]
+        start = names.index(after) + 1 if after in names else 0
+        end = names.index(before) if before in names else len(found)
+        if limit is None:
+            limit = len(found)
+        # Going back from a place takes the last ones before it.
+        page = found[max(start, end - limit) : end] if before in names else found[start : min(end, start + limit)]
+        has_more = len(page) < end - start
+        tail = _encode(
+            {
+                "first_id": page[0].name if page else None,
+                "last_id": page[-1].name if page else None,
+                "has_more": has_more,
+            }
+        )
+        lines = [entry.rendered_anthropic for entry in page if entry.rendered_anthropic is not None]
+        return _rendered(view, lines, b'{"data":[', b"]," + tail[1:], total=len(found))
+
+    def one(self, name: str, filters: Filters, *, anthropic: bool = False) -> bytes:
+        """Return one entry of the list.
+
+        Raises:
+            ModelNotFound: it is not on the list of this caller.
+        """
+        view = self._view
+        entry = view.by_name.get(name) or view.by_name.get(_lower_prefix(name))
+        if entry is None:
+            # An unknown name explains itself the same way as in a call.
+            targets = view.directory.resolve(name)
+            entry = view.by_name.get(targets[0].name)
+        if entry is None or not _is_admitted(entry, filters):
+            raise _unlisted(name)
+        line = entry.rendered_anthropic if anthropic else entry.rendered
+        if line is None:
+            raise _unlisted(name)
+        return line
+
+    # --- for management ------------------------------------------------------------------------------------------
+
+    def catalog(self) -> bytes:
+        """Return every provider with its models and whether it is in use, as `GET /api/models/catalog` answers it."""
+        view = self._view
+        if view.catalog is None:
+            directory = view.directory
+            providers = {row.id: _catalog_row(directory, row) for row in directory.providers()}
+            view.catalog = _encode({"catalog": providers, "catalogVersion": view.version})
+        return view.catalog
+
+    def available(self, configured: Iterable[str]) -> list[dict[str, Any]]:
+        """Return the providers that can be connected; `configured` are the ids that have a stored connection."""
+        directory = self._directories.current
+        have = frozenset(configured)
+        return [
+            {
+                "id": row.id,
+                "alias": row.prefix,
+                "aliases": row.aliases,
+                "name": row.name,
+                "tier": row.tier,
+                "authKinds": row.auth,
+                "services": row.services,
+                "website": row.website,
+                "status": row.status,
+                "termsNote": row.terms_note,
+                "note": row.note,
+                "replacedBy": row.replaced_by,
+                "parameters": [{"name": name, "default": row.defaults.get(name)} for name in row.parameters],
+                "isLocal": row.is_local,
+                "isNode": row.id.startswith("node_"),
+                "configured": row.is_implicit or row.id in have,
+                "active": bool(directory.legs_of(row.id)),
+                "models": len(directory.models_of(row.id)),
+            }
+            for row in directory.providers()
+        ]
+
+    @property
+    def version(self) -> str:
+        """The version of the present catalogue: it moves when the list does."""
+        return self._view.version
+
+    @property
+    def _view(self) -> _View:
+        current = self._directories.current
+        known = self._known
+        if known is None or known.directory is not current:
+            known = self._known = _View(current)
+        return known
+
+
+def _unlisted(name: str) -> ModelNotFound:
+    return ModelNotFound(
+        f"The model {name[:100]!r} is not on the list.",
+        param="model",
+        should_retry=False,
+        extras={"reason": "unknown", "suggestions": []},
+    )
+
+
+def _lower_prefix(name: str) -> str:
+    prefix, slash, rest = name.partition("/")
+    return prefix.lower() + slash + rest
+
+
+# --- rendering -------------------------------------------------------------------------------------------------------
+
+
+def _entries(directory: Directory) -> Iterable[Entry]:
+    """Return what can be called now, real providers first and the simulated one last."""
+    rows = sorted(directory.providers(), key=lambda row: row.is_implicit)
+    for row in rows:
+        legs = directory.legs_of(row.id)
+        if not legs:
+            continue
+        connection_ids = frozenset(leg.connection_id for leg in legs)
+        formats = frozenset(key for leg in legs for key in leg.endpoints)
+        for model in directory.models_of(row.id).values():
+            endpoints = _endpoints_of(model, formats)
+            if endpoints:
+                yield _entry(directory, row, model, connection_ids, endpoints)
+
+
+def _endpoints_of(model: Model, formats: frozenset[WireFormat]) -> list[str]:
+    if model.kind is not ModelKind.CHAT:
+        return []
+    spoken = formats.intersection(model.formats) if model.formats else formats
+    return [path for key, path in _SERVED.items() if key in spoken]
+
+
+def _entry(
+    directory: Directory, row: Provider, model: Model, connection_ids: frozenset[str], endpoints: list[str]
+) -> Entry:
+    name = f"{row.prefix}/{model.id}"
+    facts = _facts(directory, row, model, endpoints)
+    anthropic = None
+    if _SERVED[WireFormat.ANTHROPIC_MESSAGES] in endpoints:
+        title = model.name or model.id
+        anthropic = _encode({"type": "model", "id": name, "display_name": title, "created_at": _LISTED_DAY})
+    return Entry(
+        name=name,
+        provider=row,
+        model=model,
+        connection_ids=connection_ids,
+        is_free=model.is_free or row.tier in (Tier.FREE, Tier.LOCAL),
+        rendered=_encode({"id": name, **facts}),
+        rendered_canonical=None if row.id == row.prefix else _encode({"id": f"{row.id}/{model.id}", **facts}),
+        rendered_anthropic=anthropic,
+    )
+
+
+def _facts(directory: Directory, row: Provider, model: Model, endpoints: Sequence[str]) -> dict[str, Any]:
+    window = directory.context_of(row, model)
+    facts: dict[str, Any] = {
+        "object": "model",
+        "created": LISTED_AT,
+        "owned_by": row.id,
+        "root": model.id,
+        "parent": None,
+        "name": model.name or model.id,
+        "type": model.kind,
+        # An assumed window is a planning figure, not a fact about the model.
+        "context_length": None if window.is_assumed else window.tokens,
+        "context_source": window.source,
+        "max_output_tokens": model.max_output,
+        "input_modalities": model.input or ("text",),
+        "output_modalities": _OUTPUT[model.kind],
+        "capabilities": {
+            **{name: name in model.capabilities for name in _SHOWN_CAPABILITIES},
+            "streaming": model.kind is ModelKind.CHAT,
+        },
+        "supported_endpoints": endpoints,
+    }
+    if model.subtype is not None:
+        facts["subtype"] = model.subtype
+    if model.price is not None:
+        price = {"input": model.price.input, "output": model.price.output, "cached": model.price.cache_read}
+        facts["pricing"] = {name: float(usd) for name, usd in price.items() if usd is not None}
+    if model.is_free:
+        facts["free"] = True
+    return facts
+
+
+def _catalog_row(directory: Directory, row: Provider) -> dict[str, Any]:
+    return {
+        "provider": row.name,
+        "alias": row.prefix,
+        "active": bool(directory.legs_of(row.id)),
+        "models": [_catalog_model(directory, row, model) for model in directory.models_of(row.id).values()],
+    }
+
+
+def _catalog_model(directory: Directory, row: Provider, model: Model) -> dict[str, Any]:
+    window = directory.context_of(row, model)
+    shown: dict[str, Any] = {
+        "id": f"{row.prefix}/{model.id}",
+        "name": model.name or model.id,
+        "type": model.kind,
+        "custom": False,
+    }
+    if model.is_free:
+        shown["free"] = True
+    if not window.is_assumed:
+        shown["context_length"] = window.tokens
+    if model.max_output is not None:
+        shown["max_output_tokens"] = model.max_output
+    if model.capabilities:
+        shown["capabilities"] = model.capabilities
+    if model.price is not None:
+        price = {
+            "input": model.price.input,
+            "output": model.price.output,
+            "cacheRead": model.price.cache_read,
+            "cacheWrite": model.price.cache_write,
+        }
+        shown["price"] = {name: float(usd) for name, usd in price.items() if usd is not None}
+    return shown
+
+
+# --- selecting -------------------------------------------------------------------------------------------------------
+
+
+def _selected(view: _View, filters: Filters) -> list[Entry]:
+    provider = None
+    if filters.provider is not None:
+        row = view.directory.provider(filters.provider)
+        if row is None:
+            return []
+        provider = row.id
+    return [
+        entry
+        for entry in view.entries
+        if (provider is None or entry.provider.id == provider)
+        and (filters.kind is None or entry.model.kind == filters.kind)
+        and _is_admitted(entry, filters)
+    ]
+
+
+def _is_admitted(entry: Entry, filters: Filters) -> bool:
+    if filters.only_free and not entry.is_free:
+        return False
+    if filters.connections and filters.connections.isdisjoint(entry.connection_ids):
+        return False
+    return filters.may_use is None or filters.may_use(entry.name)
+
+
+def _named(entry: Entry, naming: Naming) -> tuple[bytes, ...]:
+    match naming:
+        case Naming.ALIAS:
+            return (entry.rendered,)
+        case Naming.CANONICAL:
+            return (entry.rendered_canonical or entry.rendered,)
+        case Naming.DUAL if entry.rendered_canonical is not None:
+            return (entry.rendered, entry.rendered_canonical)
+        case Naming.DUAL:
+            return (entry.rendered,)
+
+
+def _rendered(
+    view: _View, lines: Sequence[bytes], head: bytes, tail: bytes = b"]}", *, total: int | None = None
+) -> Rendered:
+    body = head + b",".join(lines) + tail
+    return Rendered(body, _digest((body,)), view.version, len(lines) if total is None else total)
+
+
+def _digest(parts: Iterable[bytes]) -> str:
+    digest = blake2b(digest_size=12)
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
