@@ -1,0 +1,88 @@
+"""What pages need of the application: Bootstrap from the installed package, forms, the login, template filters."""
+
+from __future__ import annotations
+
+import hmac
+from datetime import timedelta
+from hashlib import sha256
+from typing import Any, Final
+
+from flask import Flask, Request, url_for
+from flask_bootstrap import Bootstrap5
+from flask_login import UserMixin, current_user
+
+from omniroute import __version__
+from omniroute.blueprints.dashboard import figures
+from omniroute.blueprints.guard import ACTOR
+from omniroute.extensions import login_manager
+from omniroute.services.access import Actor, ActorKind
+
+FORM_LIFETIME_S: Final = 12 * 3600
+STATIC_LIFETIME: Final = timedelta(days=365)
+
+
+class Visitor(UserMixin):  # type: ignore[misc]  # Flask-Login ships no types
+    """The management actor as Flask-Login shows it to templates."""
+
+    def __init__(self, actor: Actor) -> None:
+        self.actor = actor
+
+    @property
+    def is_authenticated(self) -> bool:
+        """True for a session; a local visitor while login is switched off has nothing to log out of."""
+        return self.actor.kind is ActorKind.SESSION
+
+    def get_id(self) -> str:
+        """Return the public id of the session."""
+        return self.actor.id
+
+
+def init_app(app: Flask, *, signing_key: bytes, base_path: str = "", is_cookie_secure: bool = False) -> None:
+    """Prepare an application for the pages.
+
+    Args:
+        app: the application.
+        signing_key: the session signing secret; the key of form cookies is derived from it.
+        base_path: URL prefix of the server.
+        is_cookie_secure: send the form cookie over encrypted connections only.
+    """
+    app.secret_key = hmac.new(signing_key, b"form cookie", sha256).digest()
+    app.config.update(
+        BOOTSTRAP_SERVE_LOCAL=True,
+        SEND_FILE_MAX_AGE_DEFAULT=STATIC_LIFETIME,
+        SESSION_COOKIE_NAME="omniroute_form",
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Lax",
+        SESSION_COOKIE_SECURE=is_cookie_secure,
+        SESSION_COOKIE_PATH=base_path or "/",
+        WTF_CSRF_TIME_LIMIT=FORM_LIFETIME_S,
+        WTF_CSRF_FIELD_NAME="csrf_token",
+    )
+    Bootstrap5(app)
+    _attach_login(app)
+    app.jinja_env.filters.update(figures.FILTERS)
+    app.jinja_env.globals.update(asset=asset, version=__version__)
+    app.jinja_env.trim_blocks = True
+    app.jinja_env.lstrip_blocks = True
+
+
+def asset(name: str) -> str:
+    """Return the address of a file of ours; the version in it lets browsers keep the file for good."""
+    return url_for("static", filename=name, v=__version__)
+
+
+def _attach_login(app: Flask) -> None:
+    """Attach Flask-Login without its after-request hook: that opens a session for every inference request."""
+    login_manager.session_protection = None
+    login_manager.request_loader(_visitor_of)
+    app.login_manager = login_manager  # type: ignore[attr-defined]
+    app.context_processor(_with_current_user)
+
+
+def _visitor_of(request: Request) -> Visitor | None:
+    actor: Actor | None = request.environ.get(ACTOR)
+    return Visitor(actor) if actor is not None else None
+
+
+def _with_current_user() -> dict[str, Any]:
+    return {"current_user": current_user}

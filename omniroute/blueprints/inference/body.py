@@ -1,0 +1,62 @@
+"""Read the body of an inference request: its type, its size, its patience."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Request
+
+from omniroute.errors import InvalidRequest, RequestTimeout, RequestTooLarge, UnsupportedMediaType
+
+
+def read_json_bytes(request: Request, *, limit: int, read_timeout_s: float) -> bytes:
+    """Return the body as bytes, unparsed.
+
+    Raises:
+        UnsupportedMediaType: the content type is missing or is not JSON, or the body is compressed.
+        RequestTooLarge: more than `limit` bytes, also where no length was announced.
+        RequestTimeout: no byte for `read_timeout_s`.
+    """
+    environ = request.environ
+    media_type = environ.get("CONTENT_TYPE", "")
+    if media_type != "application/json" and not _is_json(media_type):
+        raise UnsupportedMediaType("Send the body as Content-Type: application/json.")
+    if environ.get("HTTP_CONTENT_ENCODING", "identity") != "identity":
+        raise UnsupportedMediaType("Compressed request bodies are not accepted.")
+    length = environ.get("CONTENT_LENGTH") or ""
+    stream = environ["wsgi.input"]
+    client = environ.get("gunicorn.socket")
+    if client is not None:
+        client.settimeout(read_timeout_s)
+    try:
+        body: bytes = stream.read(_announced(length, limit)) if length else _read_unannounced(stream, limit)
+    except TimeoutError:
+        raise RequestTimeout(headers={"Connection": "close"}) from None
+    except OSError:
+        raise InvalidRequest("The request body ended early.") from None
+    finally:
+        if client is not None:
+            client.settimeout(None)
+    if length and len(body) < int(length):
+        raise InvalidRequest("The request body ended early.")
+    return body
+
+
+def _is_json(media_type: str) -> bool:
+    essence = media_type.partition(";")[0].strip().lower()
+    return essence == "application/json" or (essence.startswith("application/") and essence.endswith("+json"))
+
+
+def _announced(length: str, limit: int) -> int:
+    if not length.isdigit():
+        raise InvalidRequest("Content-Length must be a number.")
+    if int(length) > limit:
+        raise RequestTooLarge(f"The request body is larger than {limit} bytes.")
+    return int(length)
+
+
+def _read_unannounced(stream: Any, limit: int) -> bytes:
+    body: bytes = stream.read(limit + 1)
+    if len(body) > limit:
+        raise RequestTooLarge(f"The request body is larger than {limit} bytes.")
+    return body

@@ -1,0 +1,169 @@
+"""`/api/keys`: API keys. A key is shown in full once, in the answer that creates or regenerates it."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Final
+
+from flask import Blueprint, Response, request
+
+from omniroute.blueprints import guard
+from omniroute.blueprints.management.auth import visitor
+from omniroute.blueprints.management.bodies import (
+    Fields,
+    Page,
+    answer,
+    flag,
+    integer,
+    integers,
+    iso_time,
+    moment,
+    nested,
+    objects,
+    text,
+    texts,
+)
+from omniroute.container import container
+from omniroute.records import ApiKey
+from omniroute.services import keys as service
+from omniroute.services.keys import Origin
+
+blueprint = Blueprint("management_keys", __name__)
+
+_CLOCK: Final = r"([01]\d|2[0-3]):[0-5]\d"
+_SCHEDULE: Final = Fields(
+    flag("enabled", required=True),
+    text("from", required=True, pattern=_CLOCK),
+    text("until", required=True, pattern=_CLOCK),
+    integers("days", required=True, minimum=0, maximum=6, max_items=7),
+    text("tz", required=True, max_length=64),
+)
+_RULE: Final = Fields(
+    integer("limit", required=True, minimum=1, maximum=10**9),
+    integer("windowSeconds", required=True, minimum=1, maximum=366 * 86400),
+)
+_CHANGEABLE: Final = (
+    texts("scopes", max_items=service.MOST_SCOPES, max_length=service.LONGEST_SCOPE),
+    texts("allowedModels", max_items=500, max_length=256),
+    texts("blockedModels", max_items=500, max_length=256),
+    texts("allowedCombos", max_items=500, max_length=256),
+    texts("allowedConnections", max_items=500, max_length=64),
+    texts("allowedEndpoints", max_items=50, max_length=64),
+    texts("ipAllowlist", max_items=200, max_length=64),
+    moment("expiresAt", nullable=True),
+    flag("isActive"),
+    flag("isBanned"),
+    nested("accessSchedule", _SCHEDULE, nullable=True),
+    objects("rateLimits", _RULE, max_items=service.MOST_RATE_RULES),
+    integer("maxConcurrent", minimum=1, maximum=10_000, nullable=True),
+    integer("maxSessions", minimum=1, maximum=10_000, nullable=True),
+    integer("throttleDelayMs", minimum=0, maximum=300_000, nullable=True),
+    flag("noLog"),
+    texts("disabledGuardrails", max_items=50, max_length=64),
+    flag("hidePaidModels"),
+    flag("isCanary"),
+    text("streamDefault", choices=("request", "json")),
+)
+_NEW: Final = Fields(text("name", required=True, max_length=200), *_CHANGEABLE)
+_CHANGE: Final = Fields(text("name", max_length=200), *_CHANGEABLE)
+_REGENERATE: Final = Fields(integer("graceSec", minimum=0, maximum=service.LONGEST_GRACE_S))
+
+
+@blueprint.get("/api/keys")
+def index() -> Response:
+    """List the keys, masked."""
+    page = Page.read(request)
+    found = container().keys.usable()
+    body = {
+        "keys": [shown(key) for key in page.cut(found)],
+        "total": len(found),
+        "limit": page.limit,
+        "offset": page.offset,
+        "allowKeyReveal": container().settings.allow_api_key_reveal,
+    }
+    return answer(body, headers={"X-Total-Count": str(len(found))})
+
+
+@blueprint.post("/api/keys")
+def create() -> Response:
+    """Create a key; the only answer that ever holds it."""
+    issued = container().keys.create(_NEW.read(request), _origin())
+    body = {**shown(issued.key), "maskedKey": service.masked(issued.key), "key": issued.secret}
+    return answer(body, 201)
+
+
+@blueprint.get("/api/keys/<key_id>")
+def show(key_id: str) -> Response:
+    """Show one key, masked."""
+    return answer({"key": shown(container().keys.get(key_id))})
+
+
+@blueprint.route("/api/keys/<key_id>", methods=["PUT", "PATCH"])
+def change(key_id: str) -> Response:
+    """Change the given fields."""
+    return answer({"key": shown(container().keys.change(key_id, _CHANGE.read(request), _origin()))})
+
+
+@blueprint.delete("/api/keys/<key_id>")
+def revoke(key_id: str) -> Response:
+    """End a key at once; its usage stays."""
+    container().keys.revoke(key_id, _origin())
+    return answer({"success": True, "id": key_id})
+
+
+@blueprint.post("/api/keys/<key_id>/regenerate")
+def regenerate(key_id: str) -> Response:
+    """Replace the secret of a key, keeping the old one for `graceSec` seconds."""
+    grace_s = _REGENERATE.read(request, optional=True).get("graceSec", 0)
+    issued = container().keys.regenerate(key_id, _origin(), grace_s)
+    return answer(
+        {"key": issued.secret, "id": issued.key.id, "previousValidUntil": iso_time(issued.key.previous_until)}
+    )
+
+
+def _origin() -> Origin:
+    who = visitor()
+    return Origin(guard.actor(), who.address, who.user_agent, who.request_id)
+
+
+def shown(key: ApiKey) -> dict[str, Any]:
+    """Return a key as management answers show it; nothing in it opens anything."""
+    schedule = key.schedule
+    return {
+        "id": key.id,
+        "name": key.name,
+        "key": service.masked(key),
+        "state": service.state_of(key, time.time()),
+        "scopes": sorted(key.scopes),
+        "allowedModels": key.allowed_models,
+        "blockedModels": key.blocked_models,
+        "allowedCombos": key.allowed_combos,
+        "allowedConnections": key.allowed_connections,
+        "allowedEndpoints": key.allowed_endpoints,
+        "ipAllowlist": key.ip_allowlist,
+        "expiresAt": iso_time(key.expires_at),
+        "isActive": key.is_active,
+        "isBanned": key.is_banned,
+        "accessSchedule": None
+        if schedule is None
+        else {
+            "enabled": schedule.enabled,
+            "from": schedule.start,
+            "until": schedule.end,
+            "days": schedule.days,
+            "tz": schedule.tz,
+        },
+        "rateLimits": [{"limit": rule.limit, "windowSeconds": rule.window_seconds} for rule in key.rate_limits],
+        "maxConcurrent": key.max_concurrent,
+        "maxSessions": key.max_sessions,
+        "throttleDelayMs": key.throttle_delay_ms,
+        "noLog": key.no_log,
+        "disabledGuardrails": key.disabled_guardrails,
+        "hidePaidModels": key.hide_paid_models,
+        "isCanary": key.is_canary,
+        "streamDefault": key.stream_default,
+        "previousValidUntil": iso_time(key.previous_until),
+        "lastUsedAt": iso_time(key.last_used_at),
+        "createdAt": iso_time(key.created_at),
+        "updatedAt": iso_time(key.updated_at),
+    }

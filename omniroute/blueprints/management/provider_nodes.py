@@ -1,0 +1,109 @@
+"""`/api/provider-nodes`: endpoints that the operator defines."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from flask import Blueprint, Response, request
+
+from omniroute.blueprints.management.bodies import Fields, Page, answer, flag, iso_time, listing, mapping, text
+from omniroute.blueprints.management.origin import origin
+from omniroute.container import container
+from omniroute.gateway.egress import MAX_URL
+from omniroute.records import Node, NodeType
+from omniroute.services import nodes as service
+
+blueprint = Blueprint("management_provider_nodes", __name__)
+
+_HEADERS: Final = mapping("customHeaders", nullable=True, max_items=service.MOST_HEADERS)
+_OPTIONAL: Final = (
+    text("apiType", nullable=True, choices=service.API_TYPES),
+    text("chatPath", nullable=True, max_length=200),
+    text("modelsPath", nullable=True, max_length=200),
+    _HEADERS,
+    flag("isLocal"),
+)
+_NEW: Final = Fields(
+    text("name", required=True, max_length=100),
+    text("prefix", required=True, max_length=64),
+    text("type", required=True, choices=NodeType),
+    text("baseUrl", required=True, max_length=MAX_URL),
+    *_OPTIONAL,
+)
+_CHANGE: Final = Fields(
+    text("name", max_length=100),
+    text("prefix", max_length=64),
+    text("type", choices=NodeType),
+    text("baseUrl", max_length=MAX_URL),
+    *_OPTIONAL,
+)
+_TRIAL: Final = Fields(
+    text("baseUrl", required=True, max_length=MAX_URL),
+    text("type", required=True, choices=NodeType),
+    text("apiKey", nullable=True, secret=True, max_length=8192),
+    text("modelsPath", nullable=True, max_length=200),
+    flag("isLocal"),
+)
+
+
+@blueprint.get("/api/provider-nodes")
+def index() -> Response:
+    """List the nodes."""
+    page = Page.read(request, default=200)
+    found = container().nodes.all()
+    return listing("nodes", [shown(node) for node in page.cut(found)], total=len(found), page=page)
+
+
+@blueprint.post("/api/provider-nodes")
+def create() -> Response:
+    """Define a node."""
+    return answer({"node": shown(container().nodes.create(_NEW.read(request), origin()))}, 201)
+
+
+@blueprint.get("/api/provider-nodes/<node_id>")
+def show(node_id: str) -> Response:
+    """Show one node."""
+    return answer({"node": shown(container().nodes.get(node_id))})
+
+
+@blueprint.route("/api/provider-nodes/<node_id>", methods=["PUT", "PATCH"])
+def change(node_id: str) -> Response:
+    """Change the given fields of a node."""
+    return answer({"node": shown(container().nodes.change(node_id, _CHANGE.read(request), origin()))})
+
+
+@blueprint.delete("/api/provider-nodes/<node_id>")
+def delete(node_id: str) -> Response:
+    """Remove a node and its connections."""
+    removed = container().nodes.delete(node_id, origin())
+    return answer({"message": "The provider node was removed.", "deletedConnections": removed})
+
+
+@blueprint.post("/api/provider-nodes/validate")
+def validate() -> Response:
+    """Ask an address for its models without storing anything."""
+    found = container().nodes.validate(_TRIAL.read(request))
+    body: dict[str, Any] = {"reachable": found.is_reachable, "latencyMs": found.latency_ms}
+    if found.models:
+        body["models"] = found.models
+    if found.error is not None:
+        body |= {"error": found.error["message"], "errorCode": found.error["code"]}
+    return answer(body)
+
+
+def shown(node: Node) -> dict[str, Any]:
+    """Return a node as management answers show it; values of custom headers are masked."""
+    return {
+        "id": node.id,
+        "name": node.name,
+        "prefix": node.prefix,
+        "type": node.type,
+        "apiType": node.api_type,
+        "baseUrl": node.base_url,
+        "chatPath": node.chat_path,
+        "modelsPath": node.models_path,
+        "customHeaders": {name: str(value) for name, value in node.custom_headers.items()},
+        "isLocal": node.is_local,
+        "createdAt": iso_time(node.created_at),
+        "updatedAt": iso_time(node.updated_at),
+    }

@@ -1,0 +1,208 @@
+"""`/api/providers`: connections, and the providers that can be connected."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from flask import Blueprint, Response, request
+
+from omniroute.blueprints.management.bodies import (
+    Fields,
+    Page,
+    answer,
+    flag,
+    integer,
+    iso_time,
+    mapping,
+    query_flag,
+    text,
+    texts,
+)
+from omniroute.blueprints.management.origin import origin
+from omniroute.container import container
+from omniroute.errors import ValidationFailed
+from omniroute.records import Connection
+from omniroute.services import connections as service
+
+blueprint = Blueprint("management_providers", __name__)
+
+_MODEL: Final = 300
+_STATES: Final = ("ok", "cooling", "error", "dead", "untested")
+_KEY: Final = text("apiKey", nullable=True, secret=True, max_length=service.MAX_KEY)
+_DATA: Final = mapping("providerData", alias="providerSpecificData")
+_CHANGEABLE: Final = (
+    _KEY,
+    _DATA,
+    integer("priority", minimum=1, maximum=service.MOST_PRIORITY),
+    flag("isActive"),
+    text("defaultModel", nullable=True, max_length=_MODEL),
+    text("group", nullable=True, max_length=100),
+    integer("requestsPerMinute", nullable=True, minimum=1, maximum=1_000_000),
+    integer("minTimeBetweenRequestsMs", nullable=True, minimum=0, maximum=3_600_000),
+    integer("concurrentRequests", alias="maxConcurrent", nullable=True, minimum=1, maximum=100_000),
+)
+_NEW: Final = Fields(
+    text("provider", required=True, max_length=100),
+    text("name", max_length=100),
+    flag("testFirst"),
+    *_CHANGEABLE,
+)
+_CHANGE: Final = Fields(text("name", max_length=100), *_CHANGEABLE)
+_IDS: Final = texts("ids", required=True, min_items=1, max_items=100, max_length=64)
+_SWITCH: Final = Fields(_IDS, flag("isActive", required=True))
+_SELECTION: Final = Fields(_IDS)
+_ORDER: Final = Fields(
+    text("provider", required=True, max_length=100),
+    texts("ids", required=True, min_items=1, max_items=service.MAX_PER_PROVIDER, max_length=64),
+)
+_TEST: Final = Fields(text("model", max_length=_MODEL))
+_TRIAL: Final = Fields(text("provider", required=True, max_length=100), _KEY, _DATA)
+
+
+@blueprint.get("/api/providers")
+def index() -> Response:
+    """List the connections, keys masked."""
+    page = Page.read(request, default=200)
+    status = request.args.get("status")
+    if status is not None and status not in _STATES:
+        raise ValidationFailed([{"field": "status", "message": f"must be one of {', '.join(_STATES)}"}])
+    found = container().connections.all(
+        provider=request.args.get("provider") or None, status=status, is_active=query_flag(request, "active")
+    )
+    body = {
+        "connections": [shown(row) for row in page.cut(found)],
+        "total": len(found),
+        "limit": page.limit,
+        "offset": page.offset,
+    }
+    return answer(body, headers={"X-Total-Count": str(len(found))})
+
+
+@blueprint.post("/api/providers")
+def create() -> Response:
+    """Add a connection."""
+    return answer({"connection": shown(container().connections.create(_NEW.read(request), origin()))}, 201)
+
+
+@blueprint.patch("/api/providers")
+def switch() -> Response:
+    """Switch many connections on or off."""
+    values = _SWITCH.read(request)
+    updated, missing = container().connections.set_active(values["ids"], values["isActive"], origin())
+    return answer({"updated": updated, "notFound": missing})
+
+
+@blueprint.delete("/api/providers")
+def delete_many() -> Response:
+    """Remove many connections."""
+    return answer({"deleted": container().connections.delete_many(_SELECTION.read(request)["ids"], origin())})
+
+
+@blueprint.get("/api/providers/available")
+@blueprint.get("/api/providers/client")
+def available() -> Response:
+    """List the providers that can be connected."""
+    own = container()
+    configured = {row.provider for row in own.connections.all()}
+    return answer({"providers": own.models.available(configured)})
+
+
+@blueprint.get("/api/providers/<connection_id>")
+def show(connection_id: str) -> Response:
+    """Show one connection."""
+    return answer({"connection": shown(container().connections.get(connection_id))})
+
+
+@blueprint.route("/api/providers/<connection_id>", methods=["PUT", "PATCH"])
+def change(connection_id: str) -> Response:
+    """Change the given fields of a connection."""
+    changed = container().connections.change(connection_id, _CHANGE.read(request), origin())
+    return answer({"connection": shown(changed)})
+
+
+@blueprint.delete("/api/providers/<connection_id>")
+def delete(connection_id: str) -> Response:
+    """Remove a connection and its key."""
+    gone = container().connections.delete(connection_id, origin())
+    return answer({"message": f"The connection {gone.name!r} was removed.", "affectedCombos": []})
+
+
+@blueprint.post("/api/providers/<connection_id>/test")
+def test(connection_id: str) -> Response:
+    """Make a small call and a streamed one through a connection."""
+    model = _TEST.read(request, optional=True).get("model")
+    result = container().connections.test(connection_id, model, origin())
+    body: dict[str, Any] = {
+        "valid": result.is_valid,
+        "latencyMs": result.latency_ms,
+        "statusCode": result.status,
+        "model": result.model,
+        "refreshed": False,
+        "testedAt": iso_time(result.tested_at),
+    }
+    if result.error is not None:
+        body |= {"error": result.error["message"], "errorCode": result.error["code"], "diagnosis": result.diagnosis}
+    return answer(body)
+
+
+@blueprint.post("/api/providers/<connection_id>/reset")
+def reset(connection_id: str) -> Response:
+    """Forget errors and rests of a connection."""
+    return answer({"connection": shown(container().connections.reset(connection_id, origin()))})
+
+
+@blueprint.post("/api/providers/reorder")
+def reorder() -> Response:
+    """Give a provider's connections an order."""
+    values = _ORDER.read(request)
+    ordered = container().connections.reorder(values["provider"], values["ids"], origin())
+    return answer({"connections": [shown(row) for row in ordered]})
+
+
+@blueprint.post("/api/providers/validate")
+def validate() -> Response:
+    """Try a key without storing it."""
+    found = container().connections.validate(_TRIAL.read(request))
+    body: dict[str, Any] = {"valid": found.is_valid}
+    if found.models:
+        body["models"] = found.models
+    if found.error is not None:
+        body |= {"error": found.error["message"], "errorCode": found.error["code"]}
+    return answer(body)
+
+
+def shown(connection: Connection) -> dict[str, Any]:
+    """Return a connection as management answers show it; the key is masked."""
+    connections = container().connections
+    provider = connections.provider_of(connection)
+    status, reason = connections.state_of(connection)
+    error = connection.last_error
+    listed = len(connections.models_of(connection))
+    return {
+        "id": connection.id,
+        "provider": connection.provider,
+        "providerName": provider.name if provider is not None else None,
+        "prefix": provider.prefix if provider is not None else None,
+        "authType": connection.auth_type,
+        "name": connection.name,
+        "priority": connection.priority,
+        "isActive": connection.is_active,
+        "status": status,
+        "statusReason": reason,
+        "defaultModel": connection.default_model,
+        "group": connection.group_name,
+        "apiKey": service.masked_key(connection),
+        "cooldownUntil": None,
+        "backoffLevel": 0,
+        "lastError": None if error is None else {**error, "at": iso_time(error.get("at"))},
+        "lastUsedAt": iso_time(connection.last_used_at),
+        "lastTestedAt": iso_time(connection.last_tested_at),
+        "requestsPerMinute": connection.requests_per_minute,
+        "minTimeBetweenRequestsMs": connection.min_gap_ms,
+        "concurrentRequests": connection.max_concurrent,
+        "proxyEnabled": connection.proxy_enabled,
+        "models": {"total": listed, "active": listed if connection.is_active else 0},
+        "providerData": connection.provider_data,
+        "createdAt": iso_time(connection.created_at),
+        "updatedAt": iso_time(connection.updated_at),
+    }

@@ -1,0 +1,262 @@
+"""The one table that says who may reach which route. A route without a row here keeps the server from starting.
+
+The table is data: method, rule, tier. `guard.py` is the only reader at run time, and it decides by the rule that was
+dispatched, never by the raw path. :func:`verify` compares the table with the URL map when the application is built.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from werkzeug.routing import Map
+
+from omniroute.errors import ConfigurationError
+from omniroute.services.access import Power
+
+
+class Tier(StrEnum):
+    """Whom a route admits. The letters are those of the route lists in the documentation."""
+
+    P = "P"
+    """Anyone; the answer carries no configuration."""
+    C = "C"
+    """Inference callers: API key, environment key, keyless loopback where allowed, session with CSRF token."""
+    M_READ = "M:r"
+    M_WRITE = "M:w"
+    M_ADMIN = "M:a"
+    X = "X"
+    """Like M:a (or the row's power), and a credential is required even when login is switched off."""
+    L = "L"
+    """Loopback callers with admin power."""
+    S = "S"
+    """Starts processes: a dashboard session from anywhere, or admin power from loopback."""
+    T = "T"
+    """A single-use ticket that the view itself checks."""
+    D = "D"
+    """Dashboard page: a session, otherwise the login page."""
+
+
+class Family(StrEnum):
+    """Whose dialect the answers of a path speak."""
+
+    OPENAI = "openai"
+    ANTHROPIC = "anthropic"
+    MANAGEMENT = "management"
+    PAGE = "page"
+    PLAIN = "plain"
+
+
+_POWER_OF_TIER: Final = {
+    Tier.M_READ: Power.READ,
+    Tier.M_WRITE: Power.WRITE,
+    Tier.M_ADMIN: Power.ADMIN,
+    Tier.X: Power.ADMIN,
+    Tier.L: Power.ADMIN,
+    Tier.S: Power.ADMIN,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One row: methods at a rule, and what a caller needs there.
+
+    Attributes:
+        power: management power needed; by default that of the tier.
+        endpoint: name of an inference endpoint as keys list it in `allowedEndpoints`.
+        scope: key scope that opens an inference route instead of the inference scopes.
+        checks_origin: origin or CSRF token are checked although the tier asks for no credential.
+        is_reduced: a caller without any credential gets a reduced answer instead of 401.
+        is_open_on_loopback: a loopback caller needs no credential.
+    """
+
+    methods: tuple[str, ...]
+    rule: str
+    tier: Tier
+    family: Family = Family.MANAGEMENT
+    power: Power | None = None
+    endpoint: str = ""
+    scope: str | None = None
+    checks_origin: bool = False
+    is_reduced: bool = False
+    is_open_on_loopback: bool = False
+
+    @property
+    def needed_power(self) -> Power | None:
+        """The management power that the row asks for; None where management power plays no part."""
+        return self.power if self.power is not None else _POWER_OF_TIER.get(self.tier)
+
+
+GET: Final = ("GET",)
+POST: Final = ("POST",)
+PUT: Final = ("PUT",)
+PATCH: Final = ("PATCH",)
+DELETE: Final = ("DELETE",)
+CHANGE: Final = ("PUT", "PATCH")
+"""PUT and PATCH are aliases of each other wherever one is listed."""
+
+INFERENCE_MOUNTS: Final = ("/v1", "/v1/v1", "/api/v1", "")
+"""Where inference routes answer: as documented, doubled by clients that add the prefix, under `/api`, at the root."""
+
+
+def _inference(methods: tuple[str, ...], path: str, endpoint: str, family: Family = Family.OPENAI) -> Iterator[Route]:
+    for mount in INFERENCE_MOUNTS:
+        yield Route(methods, mount + path, Tier.C, family, endpoint=endpoint)
+
+
+ROUTES: Final[tuple[Route, ...]] = (
+    # inference
+    *_inference(POST, "/chat/completions", "chat/completions"),
+    *_inference(POST, "/messages", "messages", Family.ANTHROPIC),
+    *_inference(GET, "/models", "models"),
+    *_inference(GET, "/models/<path:model>", "models"),
+    Route(GET, "/v1", Tier.P, Family.OPENAI),
+    Route(GET, "/v1/me/status", Tier.C, Family.OPENAI, endpoint="me/status", scope="self:usage"),
+    # liveness
+    Route(GET, "/healthz", Tier.P, Family.PLAIN),
+    Route(GET, "/api/health/ping", Tier.P),
+    Route(GET, "/api/monitoring/health", Tier.M_READ, is_reduced=True),
+    Route(GET, "/metrics", Tier.M_READ, Family.PLAIN, is_open_on_loopback=True),
+    # login and sessions
+    Route(POST, "/api/auth/login", Tier.P),
+    Route(POST, "/api/auth/logout", Tier.P, checks_origin=True),
+    Route(GET, "/api/auth/status", Tier.P),
+    Route(GET, "/api/auth/csrf", Tier.M_ADMIN),
+    Route(POST, "/api/auth/password", Tier.X),
+    Route(GET, "/api/auth/sessions", Tier.M_ADMIN),
+    Route(DELETE, "/api/auth/sessions", Tier.M_ADMIN),
+    Route(DELETE, "/api/auth/sessions/<session_id>", Tier.M_ADMIN),
+    Route(GET, "/api/init", Tier.P),
+    Route(GET, "/api/settings/require-login", Tier.P),
+    Route(GET, "/api/settings/authz", Tier.M_ADMIN),
+    Route(GET, "/api/settings/authz-inventory", Tier.M_ADMIN),
+    # providers and models
+    Route(GET, "/api/providers", Tier.M_READ),
+    Route(POST, "/api/providers", Tier.M_ADMIN),
+    Route(PATCH, "/api/providers", Tier.M_ADMIN),
+    Route(DELETE, "/api/providers", Tier.M_ADMIN),
+    Route(GET, "/api/providers/available", Tier.M_READ),
+    Route(GET, "/api/providers/client", Tier.M_READ),
+    Route(POST, "/api/providers/reorder", Tier.M_ADMIN),
+    Route(POST, "/api/providers/validate", Tier.M_ADMIN),
+    Route(GET, "/api/providers/<connection_id>", Tier.M_READ),
+    Route(CHANGE, "/api/providers/<connection_id>", Tier.M_ADMIN),
+    Route(DELETE, "/api/providers/<connection_id>", Tier.M_ADMIN),
+    Route(POST, "/api/providers/<connection_id>/test", Tier.M_ADMIN),
+    Route(POST, "/api/providers/<connection_id>/reset", Tier.M_ADMIN),
+    Route(GET, "/api/provider-nodes", Tier.M_READ),
+    Route(POST, "/api/provider-nodes", Tier.M_ADMIN),
+    Route(POST, "/api/provider-nodes/validate", Tier.M_ADMIN),
+    Route(GET, "/api/provider-nodes/<node_id>", Tier.M_READ),
+    Route(CHANGE, "/api/provider-nodes/<node_id>", Tier.M_ADMIN),
+    Route(DELETE, "/api/provider-nodes/<node_id>", Tier.M_ADMIN),
+    Route(GET, "/api/models/catalog", Tier.M_READ),
+    # API keys
+    Route(GET, "/api/keys", Tier.M_READ),
+    Route(POST, "/api/keys", Tier.M_WRITE),
+    Route(GET, "/api/keys/<key_id>", Tier.M_READ),
+    Route(CHANGE, "/api/keys/<key_id>", Tier.M_WRITE),
+    Route(DELETE, "/api/keys/<key_id>", Tier.M_WRITE),
+    Route(POST, "/api/keys/<key_id>/regenerate", Tier.M_WRITE),
+    # usage and audit
+    Route(GET, "/api/usage/logs", Tier.M_READ),
+    Route(GET, "/api/usage/call-logs", Tier.M_READ),
+    Route(GET, "/api/usage/history", Tier.M_READ),
+    Route(GET, "/api/usage/request-logs", Tier.M_READ),
+    Route(GET, "/api/usage/logs/<log_id>", Tier.M_READ),
+    Route(GET, "/api/audit", Tier.M_READ),
+    Route(GET, "/api/compliance/audit-log", Tier.M_READ),
+    Route(GET, "/api/audit/verify", Tier.M_READ),
+    # pages
+    Route(GET, "/static/<path:filename>", Tier.P, Family.PAGE),
+    Route(GET, "/bootstrap/static/<path:filename>", Tier.P, Family.PAGE),
+    Route(GET, "/login", Tier.P, Family.PAGE),
+    Route(POST, "/login", Tier.P, Family.PAGE, checks_origin=True),
+    Route(POST, "/logout", Tier.P, Family.PAGE, checks_origin=True),
+    Route(GET, "/", Tier.D, Family.PAGE),
+    Route(GET, "/dashboard", Tier.D, Family.PAGE),
+    Route(GET, "/dashboard/requests", Tier.D, Family.PAGE),
+    Route(POST, "/dashboard/keys", Tier.D, Family.PAGE),
+)
+
+_VARIABLE: Final = re.compile(r"<(?:([a-z_]+)(?:\([^)]*\))?:)?[A-Za-z_]\w*>")
+_INFERENCE_PREFIXES: Final = ("/v1", "/api/v1")
+_ROOT_INFERENCE: Final = ("/chat", "/models")
+
+MethodTable = Mapping[str, Route]
+
+
+def shape(rule: str) -> str:
+    """Return a rule with its variable names removed: the name is the view's business, the converter is not."""
+    return _VARIABLE.sub(lambda match: f"<{match[1] or 'default'}>", rule)
+
+
+def verify(url_map: Map, routes: Iterable[Route] = ROUTES) -> dict[str, MethodTable]:
+    """Compare the table with the URL map and return rule → method → row for the guard.
+
+    HEAD belongs to the row of GET, and OPTIONS to any row of its rule, because Flask adds both by itself.
+
+    Raises:
+        ConfigurationError: a rule and method has no row or more than one, or a row has no rule.
+    """
+    rows: dict[tuple[str, str], Route] = {}
+    faults: list[str] = []
+    for route in routes:
+        keys = [(shape(route.rule), method) for method in _with_head(route.methods)]
+        faults.extend(f"{key[1]} {route.rule} has two rows" for key in keys if rows.setdefault(key, route) is not route)
+    unused = dict.fromkeys(rows)
+    table: dict[str, dict[str, Route]] = {}
+    for rule in url_map.iter_rules():
+        key = shape(rule.rule)
+        methods = table.setdefault(rule.rule, {})
+        for method in sorted((rule.methods or set()) - {"OPTIONS"}):
+            unused.pop((key, method), None)
+            row = rows.get((key, method))
+            if row is None:
+                faults.append(f"{method} {rule.rule} has no row")
+            elif method in methods:
+                faults.append(f"{method} {rule.rule} is served by two views")
+            else:
+                methods[method] = row
+        if methods and "OPTIONS" in (rule.methods or ()):
+            methods.setdefault("OPTIONS", next(iter(methods.values())))
+        elif not methods:
+            faults.append(f"{rule.rule} has no method that a row could name")
+    faults += [f"{method} {rule} has a row but no view" for rule, method in unused if method != "HEAD"]
+    if faults:
+        raise ConfigurationError("The route table does not match the routes: " + "; ".join(sorted(faults)) + ".")
+    return {rule: dict(methods) for rule, methods in table.items()}
+
+
+def _with_head(methods: tuple[str, ...]) -> tuple[str, ...]:
+    return (*methods, "HEAD") if "GET" in methods else methods
+
+
+def family_of(path: str) -> Family:
+    """Return whose dialect errors of a path speak that no rule matched."""
+    for prefix in _INFERENCE_PREFIXES:
+        if path == prefix or path.startswith(prefix + "/"):
+            rest = path[len(prefix) :]
+            rest = rest.removeprefix("/v1") if rest.startswith("/v1/") else rest
+            return Family.ANTHROPIC if _is_or_under(rest, "/messages") else Family.OPENAI
+    if _is_or_under(path, "/messages"):
+        return Family.ANTHROPIC
+    if any(_is_or_under(path, prefix) for prefix in _ROOT_INFERENCE):
+        return Family.OPENAI
+    if _is_or_under(path, "/api"):
+        return Family.MANAGEMENT
+    if path in ("/healthz", "/metrics"):
+        return Family.PLAIN
+    return Family.PAGE
+
+
+def _is_or_under(path: str, prefix: str) -> bool:
+    return path == prefix or path.startswith(prefix + "/")
+
+
+def inference_endpoints() -> frozenset[str]:
+    """Return the endpoint names that a key's `allowedEndpoints` may hold."""
+    return frozenset(route.endpoint for route in ROUTES if route.endpoint and route.scope is None)

@@ -1,0 +1,7 @@
+"""The small gateway, for the tests of routes."""
+
+from __future__ import annotations
+
+from tests.harness import gateway, make_gateway
+
+__all__ = ["gateway", "make_gateway"]
