@@ -1,0 +1,85 @@
+"""What one process of the server is made of: built once by the factory, found through the application.
+
+A plain holder: nothing here decides anything.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, cast
+
+from flask import Flask, current_app
+
+if TYPE_CHECKING:
+    from omniroute.gateway.directory import Directories
+    from omniroute.gateway.egress import Egress
+    from omniroute.gateway.inference import Inference
+    from omniroute.gateway.transport import RoutedTransport
+    from omniroute.services.access import AccessControl
+    from omniroute.services.audit import Audit
+    from omniroute.services.backups import Backups
+    from omniroute.services.connections import Connections
+    from omniroute.services.health import Health
+    from omniroute.services.keys import Keys
+    from omniroute.services.lockout import Lockout
+    from omniroute.services.login import Login
+    from omniroute.services.maintenance import Maintenance
+    from omniroute.services.metrics import Metrics, NoMetrics
+    from omniroute.services.models import Models
+    from omniroute.services.nodes import Nodes
+    from omniroute.services.passwords import Passwords
+    from omniroute.services.secrets_at_start import ServerSecrets
+    from omniroute.services.sessions import Sessions
+    from omniroute.services.usage import Usage
+    from omniroute.settings import Settings
+    from omniroute.storage.database import Database
+    from omniroute.storage.log_writer import LogWriter
+    from omniroute.storage.snapshot import SnapshotHolder
+
+_KEY: Final = "omniroute"
+
+
+@dataclass(slots=True)
+class Container:
+    """The services of one application; see the fields."""
+
+    settings: Settings
+    secrets: ServerSecrets
+    database: Database
+    snapshots: SnapshotHolder
+    request_log: LogWriter
+    audit: Audit
+    passwords: Passwords
+    sessions: Sessions
+    lockout: Lockout
+    keys: Keys
+    access: AccessControl
+    connections: Connections
+    nodes: Nodes
+    models: Models
+    directories: Directories
+    egress: Egress
+    usage: Usage
+    health: Health
+    backups: Backups
+    maintenance: Maintenance
+    inference: Inference
+    transport: RoutedTransport
+    metrics: Metrics | NoMetrics
+    login: Login
+
+
+def container() -> Container:
+    """Return the container of the application that handles the current request."""
+    return cast("Container", current_app.extensions[_KEY])
+
+
+def container_of(app: Flask) -> Container:
+    """Return the container of an application."""
+    return cast("Container", app.extensions[_KEY])
+
+
+def attach(app: Flask, own: Container) -> None:
+    """Make a container found through its application."""
+    app.extensions[_KEY] = own
+

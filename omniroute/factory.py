@@ -1,0 +1,286 @@
+"""Builds the application: settings, storage, services, routes, in the order in which they need each other.
+
+Nothing that owns a socket, thread, greenlet or lock outlives this module's functions: the tuned profile builds the
+application once and forks the workers from it. What a worker needs beyond that starts in `runtime.lifecycle`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flask import Flask
+
+from omniroute import logging_setup
+from omniroute.blueprints import guard as guards
+from omniroute.blueprints import liveness
+from omniroute.blueprints.dashboard import pages
+from omniroute.blueprints.dashboard import setup as dashboard
+from omniroute.blueprints.inference import chat, me
+from omniroute.blueprints.inference import models as inference_models
+from omniroute.blueprints.management import (
+    auth,
+    health,
+    keys,
+    metrics,
+    models,
+    provider_nodes,
+    providers,
+    usage,
+)
+from omniroute.container import Container, attach
+from omniroute.extensions import db, migrate
+from omniroute.gateway.clocks import Clocks
+from omniroute.gateway.directory import Directories
+from omniroute.gateway.egress import Egress
+from omniroute.gateway.inference import Inference
+from omniroute.gateway.sandbox_transport import SandboxTransport
+from omniroute.gateway.transport import HttpTransport, RoutedTransport
+from omniroute.providers import catalog
+from omniroute.services import first_start, secrets_at_start
+from omniroute.services.access import AccessControl
+from omniroute.services.audit import Audit
+from omniroute.services.backups import Backups
+from omniroute.services.connections import Connections
+from omniroute.services.health import Health
+from omniroute.services.keys import Keys
+from omniroute.services.lockout import Lockout
+from omniroute.services.login import Login
+from omniroute.services.maintenance import Maintenance
+from omniroute.services.metrics import Metrics, NoMetrics
+from omniroute.services.models import Models
+from omniroute.services.nodes import Nodes
+from omniroute.services.passwords import Passwords
+from omniroute.services.probe import Prober
+from omniroute.services.reach import Reach
+from omniroute.services.sessions import Sessions
+from omniroute.services.usage import Usage
+from omniroute.settings import Level, Settings
+from omniroute.storage.database import Database, url_of
+from omniroute.storage.log_writer import LogWriter
+from omniroute.storage.repositories import ciphertext
+from omniroute.storage.schema import ensure_schema
+from omniroute.storage.snapshot import SnapshotHolder
+
+if TYPE_CHECKING:
+    from omniroute.records import ApiKey
+
+log = logging.getLogger(__name__)
+
+_VIEWS = (
+    liveness,
+    chat,
+    me,
+    inference_models,
+    auth,
+    health,
+    keys,
+    metrics,
+    models,
+    provider_nodes,
+    providers,
+    usage,
+    pages,
+)
+
+
+def build(settings: Settings | None = None) -> Flask:
+    """Return the application.
+
+    Raises:
+        ConfigurationError: the settings, the database or the route table do not allow a start.
+    """
+    settings = settings or Settings.load(os.environ, Path.cwd())
+    os.umask(0o077)
+    logging_setup.configure(settings)
+    for notice in settings.notices:
+        log.log(logging.WARNING if notice.level is Level.WARNING else logging.INFO, "%s", notice.text)
+    for warning in first_start.refuse_unsafe_public_bind(settings):
+        log.warning("%s", warning)
+    app = Flask(__name__)
+    own = _container(settings)
+    attach(app, own)
+    _attach_database(app, settings)
+    _attach_routes(app, own)
+    _attach_cli(app)
+    own.database.dispose()  # connections do not cross a fork
+    return app
+
+
+def _container(settings: Settings) -> Container:
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    database = Database(url_of(settings))
+    backups = Backups(settings=settings, database=database, now=time.time)
+    ensure_schema(database, backup=backups.create, log=log, data_dir=settings.data_dir)
+    secrets = secrets_at_start.load_or_create(
+        settings, stored_key_ids=lambda: database.read(ciphertext.stored_key_ids), log=log
+    )
+    cipher = secrets.cipher()
+    snapshots = SnapshotHolder(database, cipher, now=time.time)
+    audit = Audit(database=database, now=time.time)
+    passwords = Passwords(database=database, now=time.time)
+    first_start.ensure_password(
+        passwords=passwords,
+        audit=audit,
+        initial_password=settings.initial_password,
+        login_url=f"{settings.base_url}{settings.base_path}/login",
+        announce=lambda text: print(text, flush=True),  # noqa: T201 -- the one place where it is shown, never a log
+    )
+    snapshots.refresh()
+    reach = Reach(
+        bind_host=settings.host,
+        base_url=settings.base_url,
+        allowed_origins=settings.allowed_origins,
+        trust_proxy=settings.trust_proxy,
+    )
+    sessions = Sessions(
+        database=database,
+        snapshots=snapshots,
+        reach=reach,
+        signing_key=secrets.jwt_secret,
+        now=time.time,
+        base_path=settings.base_path,
+        is_always_secure=settings.auth_cookie_secure,
+    )
+    lockout = Lockout(database=database, now=time.time, sleep=time.sleep)
+    catalogue = catalog.load(settings.providers_file)
+    directories = Directories(catalogue, snapshots.current, default_context=settings.context_length_default)
+    snapshots.subscribe(directories.rebuild)
+    egress = Egress(settings)
+    transport = RoutedTransport(
+        HttpTransport(guard=egress, now=time.monotonic, ca_bundle=settings.ca_bundle),
+        SandboxTransport(now=time.monotonic),
+    )
+    request_log = LogWriter(database, settings.data_dir / "spool")
+    metrics = Metrics(settings.data_dir / "runtime" / "metrics") if settings.metrics else NoMetrics()
+    inference = Inference(
+        directory=lambda: directories.current,
+        transport=transport,
+        request_log=request_log,
+        observer=metrics,
+        clocks=Clocks.of(settings),
+        now=time.monotonic,
+        wall=time.time,
+        max_in_flight=settings.worker_connections,
+        sends_comments=settings.sse_comments,
+    )
+    prober = Prober(transport=transport, now=time.time, monotonic=time.monotonic)
+    maintenance = Maintenance(settings=settings, database=database, backups=backups, now=time.time)
+    runtime = settings.data_dir / "runtime"
+
+    def on_canary(key: ApiKey, address: str) -> None:
+        audit.record("key.canary_used", actor=f"key:{key.id}", outcome="denied", target_id=key.id, address=address)
+
+    access = AccessControl(
+        snapshots=snapshots,
+        reach=reach,
+        sessions=sessions,
+        now=time.time,
+        env_api_key=settings.env_api_key,
+        require_api_key=settings.require_api_key,
+        loopback_keyless=settings.loopback_keyless,
+        cli_token=lambda: first_start.read_cli_token(runtime),
+        on_canary=on_canary,
+    )
+    return Container(
+        settings=settings,
+        secrets=secrets,
+        database=database,
+        snapshots=snapshots,
+        request_log=request_log,
+        audit=audit,
+        passwords=passwords,
+        sessions=sessions,
+        lockout=lockout,
+        login=Login(passwords=passwords, sessions=sessions, lockout=lockout, audit=audit),
+        keys=Keys(
+            database=database,
+            snapshots=snapshots,
+            audit=audit,
+            tag_key=secrets.api_key_secret,
+            now=time.time,
+            default_limit_per_day=settings.default_rate_limit_per_day,
+        ),
+        access=access,
+        connections=Connections(
+            database=database,
+            cipher=cipher,
+            audit=audit,
+            directories=directories,
+            egress=egress,
+            prober=prober,
+            now=time.time,
+            request_log=request_log,
+        ),
+        nodes=Nodes(
+            database=database,
+            cipher=cipher,
+            audit=audit,
+            directories=directories,
+            egress=egress,
+            prober=prober,
+            now=time.time,
+        ),
+        models=Models(directories=directories),
+        directories=directories,
+        egress=egress,
+        usage=Usage(database=database, snapshots=snapshots, now=time.time),
+        health=Health(
+            settings=settings,
+            database=database,
+            snapshots=snapshots,
+            now=time.time,
+            monotonic=time.monotonic,
+            started_at=time.time(),
+            log_state=request_log.stats,
+            audit_failures=lambda: audit.failed_writes,
+            jobs=maintenance.last_runs,
+            last_backup_at=lambda: next((item.created_at for item in backups.list_all()), None),
+        ),
+        backups=backups,
+        maintenance=maintenance,
+        inference=inference,
+        transport=transport,
+        metrics=metrics,
+    )
+
+
+def _attach_database(app: Flask, settings: Settings) -> None:
+    """Give Flask-SQLAlchemy and Flask-Migrate what `flask db …` needs; requests use `Database` alone."""
+    url = url_of(settings)
+    app.config["SQLALCHEMY_DATABASE_URI"] = url.replace("postgresql://", "postgresql+psycopg://", 1)
+    db.init_app(app)
+    migrate.init_app(app, db)
+
+
+def _attach_routes(app: Flask, own: Container) -> None:
+    settings = own.settings
+    guard = guards.Guard(
+        access=own.access,
+        sessions=own.sessions,
+        audit=own.audit,
+        now=time.time,
+        inference_body_limit=settings.chat_max_body_bytes,
+        body_limit=settings.max_body_size_bytes,
+        cors_origins=settings.cors_allowed_origins,
+        is_draining=lambda: own.inference.is_draining,
+    )
+    guard.init_app(app)
+    dashboard.init_app(
+        app,
+        signing_key=own.secrets.jwt_secret,
+        base_path=settings.base_path,
+        is_cookie_secure=settings.auth_cookie_secure,
+    )
+    for module in _VIEWS:
+        app.register_blueprint(module.blueprint)
+    guard.seal(app)
+
+
+def _attach_cli(app: Flask) -> None:
+    from omniroute.cli import group
+
+    app.cli.add_command(group, "omniroute")
