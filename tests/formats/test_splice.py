@@ -128,7 +128,9 @@ def test_a_key_written_with_escapes_is_the_same_key() -> None:
 
 
 @pytest.mark.parametrize("opening", [b'{"a":', b"["])
-@pytest.mark.parametrize(("depth", "is_allowed"), [(1, True), (MAX_DEPTH - 1, True), (MAX_DEPTH, False), (10_000, False)])
+@pytest.mark.parametrize(
+    ("depth", "is_allowed"), [(1, True), (MAX_DEPTH - 1, True), (MAX_DEPTH, False), (10_000, False)]
+)
 def test_depth_is_limited(opening: bytes, depth: int, is_allowed: bool) -> None:
     closing = b"}" if opening.startswith(b"{") else b"]"
     body = b'{"messages":' + opening * depth + b"1" + closing * depth + b"}"

@@ -12,7 +12,9 @@ from omniroute.routing.failures import Failure, FailureClass, Sent, Success
 Outcome = Success | Failure
 
 
-def run(outcomes: dict[str, list[Outcome]], *, policy: Policy | None = None, times: list[float] | None = None) -> list[str]:
+def run(
+    outcomes: dict[str, list[Outcome]], *, policy: Policy | None = None, times: list[float] | None = None
+) -> list[str]:
     """Play outcomes per candidate and return the names in the order in which they were tried."""
     clock = iter(times or [])
     loop = plan(list(outcomes), policy or Policy(), now=lambda: next(clock, 0.0))
