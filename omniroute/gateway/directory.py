@@ -63,10 +63,11 @@ Targets = tuple[Target, ...]
 
 @dataclass(frozen=True, slots=True)
 class Leg:
-    """A usable connection with its prepared addresses."""
+    """A usable connection with its prepared addresses and the model that its operator named."""
 
     connection_id: str
     endpoints: Mapping[WireFormat, Endpoint]
+    default_model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,7 +306,7 @@ def _leg(provider: Provider, connection: Connection, node: Node | None) -> Leg:
         credential = connection.credential
     own_headers = node.custom_headers if node is not None else None
     endpoints = prepare(provider, credential, connection.provider_data, secret_headers=own_headers)
-    return Leg(connection.id, MappingProxyType(endpoints))
+    return Leg(connection.id, MappingProxyType(endpoints), connection.default_model)
 
 
 class Directories:

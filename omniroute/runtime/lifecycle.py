@@ -170,7 +170,12 @@ def _recycle(life: WorkerLife) -> None:
     _recycled_marker(life.container.settings.data_dir, os.getpid()).touch(mode=0o600)
     os.kill(os.getppid(), signal.SIGTTIN)  # one worker more, until this one has gone
     life.worker.cfg.set("graceful_timeout", _RECYCLED_GRACE_S)
-    life.worker.alive = False
+    life.worker.alive = False  # gunicorn stops accepting, and closes kept-alive connections after their next answer
+    give_up_at = time.monotonic() + _RECYCLED_GRACE_S
+    while life.container.inference.runs and time.monotonic() < give_up_at:
+        gevent.sleep(_DRAIN_LOOK_S)
+    gevent.sleep(_LAST_WORDS_S)
+    life.worker.cfg.set("graceful_timeout", 0)  # only idle kept-alive connections are left
 
 
 def _recycled_marker(data_dir: Path, pid: int) -> Path:

@@ -32,9 +32,7 @@ Job = Callable[[], None]
 class Maintenance:
     """The jobs, by name with their interval in seconds."""
 
-    def __init__(
-        self, *, settings: Settings, database: Database, backups: Backups, now: Callable[[], float]
-    ) -> None:
+    def __init__(self, *, settings: Settings, database: Database, backups: Backups, now: Callable[[], float]) -> None:
         self._settings = settings
         self._database = database
         self._backups = backups
@@ -71,7 +69,12 @@ class Maintenance:
     def last_runs(self) -> list[dict[str, Any]]:
         """Return the jobs with their last start, success and error."""
         return [
-            {"name": run.name, "lastStartAt": run.last_start_at, "lastSuccessAt": run.last_success_at, "lastError": run.last_error}
+            {
+                "name": run.name,
+                "lastStartAt": run.last_start_at,
+                "lastSuccessAt": run.last_success_at,
+                "lastError": run.last_error,
+            }
             for run in self._database.read(claims.runs).values()
         ]
 

@@ -98,7 +98,7 @@ class Metrics:
         from prometheus_client.multiprocess import MultiProcessCollector
 
         registry: CollectorRegistry = CollectorRegistry()
-        MultiProcessCollector(registry, path=str(self._directory))
+        MultiProcessCollector(registry, path=str(self._directory))  # type: ignore[no-untyped-call]
         return generate_latest(registry)
 
 

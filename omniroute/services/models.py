@@ -250,7 +250,11 @@ def _entries(directory: Directory) -> Iterable[Entry]:
             continue
         connection_ids = frozenset(leg.connection_id for leg in legs)
         formats = frozenset(key for leg in legs for key in leg.endpoints)
-        for model in directory.models_of(row.id).values():
+        listed = directory.models_of(row.id)
+        # What an operator named is known to exist, also at a provider or node without a list.
+        named = dict.fromkeys(leg.default_model for leg in legs if leg.default_model)
+        own = [Model(model_id) for model_id in named if model_id not in listed]
+        for model in (*listed.values(), *own):
             endpoints = _endpoints_of(model, formats)
             if endpoints:
                 yield _entry(directory, row, model, connection_ids, endpoints)
@@ -313,6 +317,8 @@ def _facts(directory: Directory, row: Provider, model: Model, endpoints: Sequenc
         facts["pricing"] = {name: float(usd) for name, usd in price.items() if usd is not None}
     if model.is_free:
         facts["free"] = True
+    if model.id not in directory.models_of(row.id):
+        facts["custom"] = True
     return facts
 
 

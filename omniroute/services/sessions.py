@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import jwt
 from werkzeug.http import parse_cookie
 from werkzeug.wrappers import Response
 
-from omniroute.errors import NotFound
+from omniroute.errors import ConfigurationError, NotFound
 from omniroute.services.access import Snapshots
 from omniroute.services.reach import Environ, Reach
 from omniroute.storage.database import Database
@@ -60,7 +61,10 @@ class Sessions:
         self._database = database
         self._snapshots = snapshots
         self._reach = reach
-        self._signing_key = signing_key
+        if not signing_key:
+            raise ConfigurationError("The session signing secret is empty.")
+        # A key of its own for this use, and long enough whatever length the operator's secret has.
+        self._signing_key = hmac.new(signing_key, b"dashboard session", sha256).digest()
         self._now = now
         self._path = base_path or "/"
         self._is_always_secure = is_always_secure

@@ -68,7 +68,7 @@ def write_copy(database: Database, target: Path) -> Copy:
         if target.suffix == ".dump":
             try:
                 return _written(target, lambda unfinished: _dump_postgres(database, unfinished))
-            except (StorageError, subprocess.SubprocessError):  # for example older than the server
+            except StorageError:  # for example older than the server
                 target = target.with_suffix(".ndjson")
         return _written(target, lambda unfinished: database.detached(lambda c: _export(c, unfinished)))
     except OSError as error:
@@ -135,9 +135,12 @@ def _dump_postgres(database: Database, unfinished: Path) -> Mapping[str, int]:
     address = url.set(drivername="postgresql", password=None).render_as_string()
 
     def run(*command: str) -> str:
-        done = subprocess.run(command, env=environment, capture_output=True, timeout=_DUMP_TIMEOUT_S, check=False)  # noqa: S603 - fixed programs
-        if done.returncode != 0:
-            raise StorageError(f"{command[0]} failed.")
+        try:
+            done = subprocess.run(  # noqa: S603 - fixed programs
+                command, env=environment, capture_output=True, timeout=_DUMP_TIMEOUT_S, check=True
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            raise StorageError(f"{command[0]} failed.") from error
         return done.stdout.decode(errors="replace")
 
     options = ("--format=custom", "--no-owner", "--no-privileges")

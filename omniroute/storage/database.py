@@ -264,9 +264,7 @@ class _Handles:
 def create_engine_for(url: str) -> Engine:
     """Return an engine that is prepared for its database and has opened nothing yet."""
     if url.startswith("sqlite"):
-        engine = create_engine(
-            url, poolclass=NullPool, connect_args={"check_same_thread": False}, hide_parameters=True
-        )
+        engine = create_engine(url, poolclass=NullPool, connect_args={"check_same_thread": False}, hide_parameters=True)
         sqlite.install(engine)
         return engine
     return create_engine(

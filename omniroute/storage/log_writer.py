@@ -294,7 +294,7 @@ def _insert(sql: Sql, rows: Sequence[request_log.Row]) -> int:
 
 
 def _insert_new(sql: Sql, rows: Sequence[request_log.Row]) -> int:
-    inserted = request_log.insert_one_by_one(sql, rows)
+    inserted = request_log.insert_new(sql, rows)
     usage.add(sql, inserted)
     return len(inserted)
 

@@ -29,7 +29,6 @@ __all__ = [
     "SchemaState",
     "ensure_schema",
     "newest_version",
-    "stored_version",
     "prepared_for_flask_command",
     "record_step",
     "stored_version",
@@ -94,15 +93,6 @@ def ensure_schema(
         if found is None:
             log.info("Created the database with schema version %s.", newest)
         return SchemaState(newest, was_created=found is None, migrated_from=found)
-
-
-def stored_version(database: Database) -> int | None:
-    """Return the schema version of a database, or None if it is empty; nothing is created or changed.
-
-    Raises:
-        ConfigurationError: what is there is damaged or another program's.
-    """
-    return stored_version(database)
 
 
 def stored_version(database: Database) -> int | None:

@@ -144,7 +144,7 @@ def _no_such_process() -> Iterator[None]:
         return
 
 
-def start_server(data_dir: Path, *, workers: int = 1, port: int | None = None, **environment: str) -> Server:
+def start_server(data_dir: Path, *, workers: int = 1, port: int | None = None, **environment: Any) -> Server:
     """Start the gateway with `omniroute server` and wait until it answers."""
     port = port or free_port()
     data_dir.mkdir(parents=True, exist_ok=True)
@@ -189,7 +189,7 @@ def start_server(data_dir: Path, *, workers: int = 1, port: int | None = None, *
 
 
 @contextmanager
-def running_server(data_dir: Path, *, workers: int = 1, **environment: str) -> Iterator[Server]:
+def running_server(data_dir: Path, *, workers: int = 1, **environment: Any) -> Iterator[Server]:
     """The same for a `with` block, with a logged-in session."""
     server = start_server(data_dir, workers=workers, **environment)
     try:

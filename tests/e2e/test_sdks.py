@@ -71,7 +71,7 @@ def test_openai_tool_loop(oa: openai.OpenAI, prefix: str, is_streamed: bool) -> 
     model = f"{prefix}/tools"
     if is_streamed:
         with oa.chat.completions.stream(model=model, messages=messages, tools=tools) as events:
-            message = events.get_final_completion().choices[0].message
+            message: Any = events.get_final_completion().choices[0].message
     else:
         message = oa.chat.completions.create(model=model, messages=messages, tools=tools).choices[0].message
     assert message.tool_calls
@@ -154,11 +154,11 @@ def test_thinking_streams_through(an: anthropic.Anthropic) -> None:
 
 
 def test_structured_output(oa: openai.OpenAI) -> None:
-    schema = {"name": "w", "strict": True, "schema": {**WEATHER, "additionalProperties": False}}
+    schema: Any = {"name": "w", "strict": True, "schema": {**WEATHER, "additionalProperties": False}}
     answer = oa.chat.completions.create(
         model="sandbox/json",
         messages=QUESTION,
-        response_format={"type": "json_schema", "json_schema": schema},  # type: ignore[arg-type]
+        response_format={"type": "json_schema", "json_schema": schema},
     )
     assert set(json.loads(answer.choices[0].message.content or "")) == {"city", "days"}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Final
@@ -11,6 +11,7 @@ import msgspec
 from sqlalchemy import ColumnElement, RowMapping, func, or_, select
 from sqlalchemy import Connection as Sql
 
+from omniroute.errors import StorageError
 from omniroute.records import AttemptRecord, RequestRecord
 from omniroute.storage import dialects
 from omniroute.storage.models import RequestLog
@@ -126,10 +127,14 @@ def insert_batch(sql: Sql, rows: Sequence[Row]) -> int:
     return dialects.of(sql).insert_many(sql, _HEAD, _COLUMNS, rows, _TAIL)
 
 
-def insert_one_by_one(sql: Sql, rows: Iterable[Row]) -> list[Row]:
-    """Insert rows whose id is not there yet; return those that were inserted. Slower than a batch."""
-    dialect = dialects.of(sql)
-    return [row for row in rows if dialect.insert_many(sql, _HEAD, _COLUMNS, [row], _TAIL) == 1]
+def insert_new(sql: Sql, rows: Sequence[Row]) -> list[Row]:
+    """Insert rows of which some may be there already; return those that were inserted."""
+    ids = [row[0] for row in rows]
+    present = set(sql.execute(select(TABLE.c.request_id).where(TABLE.c.request_id.in_(ids))).scalars())
+    new = list({row[0]: row for row in rows if row[0] not in present}.values())
+    if not new or insert_batch(sql, new) == len(new):
+        return new
+    raise StorageError("Two processes deliver the same rows.")
 
 
 def get(sql: Sql, request_id: str) -> RequestRecord | None:
