@@ -184,6 +184,7 @@ def _container(settings: Settings) -> Container:
         loopback_keyless=settings.loopback_keyless,
         cli_token=lambda: first_start.read_cli_token(runtime),
         on_canary=on_canary,
+        page_origins=settings.cors_allowed_origins,
     )
     return Container(
         settings=settings,

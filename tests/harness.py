@@ -61,7 +61,7 @@ class Browser(FlaskClient):
 
     def open(self, *args: Any, **kwargs: Any) -> Any:
         overrides = {"HTTP_HOST": self.host, **(kwargs.pop("environ_overrides", None) or {})}
-        return super().open(*args, environ_overrides=overrides, **kwargs)
+        return super().open(*args, environ_overrides=overrides, **{"buffered": True, **kwargs})
 
 
 @dataclass
@@ -85,11 +85,15 @@ class Gateway:
     draining: list[bool] = field(default_factory=list)
     others: list[Gateway] = field(default_factory=list)
 
-    def client(self, *, address: str = "127.0.0.1", host: str | None = None) -> Browser:
-        """Return a client at an address; a remote one talks to the server by its LAN address."""
-        client = cast("Browser", self.app.test_client())
+    def client(self, *, address: str = "127.0.0.1", host: str | None = None, cookies: bool = True) -> Browser:
+        """Return a client at an address; a remote one talks to the server by its LAN address.
+
+        Without `cookies` it keeps none, and sends the Cookie header that a test gives it.
+        """
+        client = cast("Browser", self.app.test_client(use_cookies=cookies))
         client.environ_base["REMOTE_ADDR"] = address
-        client.host = host or ("localhost:20128" if address in ("127.0.0.1", "::1") else "192.0.2.10:20128")
+        is_local = address in ("127.0.0.1", "::1")
+        client.host = host if host is not None else "localhost:20128" if is_local else "192.0.2.10:20128"
         return client
 
     def issue(self, name: str = "test", **fields: Any) -> Issued:
@@ -125,7 +129,7 @@ class Gateway:
 
     def other_worker(self) -> Gateway:
         """Return a second worker on the same database."""
-        other = build(self.settings, clock=self.clock)
+        other = build(self.settings, clock=self.clock, password=None)
         self.others.append(other)
         return other
 
@@ -174,6 +178,7 @@ def build(settings: Settings, *, clock: Clock | None = None, password: str | Non
         loopback_keyless=settings.loopback_keyless,
         cli_token=lambda: read_cli_token(settings.data_dir / "runtime"),
         on_canary=lambda key, address: canaries.append((key.id, address)),
+        page_origins=settings.cors_allowed_origins,
     )
     key_service = Keys(
         database=database,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 import tempfile
 import time
@@ -23,6 +24,9 @@ def main() -> int:
     """Run the parts that were asked for; exit code 1 when a bar does not hold, 2 when it could not be measured."""
     options = _options()
     raise_open_files()
+    if shutil.which("wrk") is None:
+        print("The benchmark needs wrk (Debian package wrk).", file=sys.stderr)
+        return 2
     plan = QUICK if options.quick else FULL
     cores = split_cores(pinned=not options.free)
     began = time.monotonic()

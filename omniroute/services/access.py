@@ -9,7 +9,7 @@ rules. No database, no Flask, no cookie is involved there.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
@@ -92,14 +92,12 @@ class Caller:
             )
 
 
+@dataclass(frozen=True, slots=True)
 class ModelRules:
     """The model lists of a key: globs with `*` and `?`, deny before allow, empty lists do not restrict."""
 
-    __slots__ = ("_allowed", "_blocked")
-
-    def __init__(self, allowed: tuple[str, ...] = (), blocked: tuple[str, ...] = ()) -> None:
-        self._allowed = allowed
-        self._blocked = blocked
+    allowed: tuple[str, ...] = ()
+    blocked: tuple[str, ...] = ()
 
     def admit(self, requested: str, resolved: str | None = None) -> bool:
         """Judge the requested name and the resolved target.
@@ -108,14 +106,14 @@ class ModelRules:
         literally, so that a wildcard never admits whatever an alias points at. A pattern without a slash is compared
         with the model id behind the provider too.
         """
-        if not self._allowed and not self._blocked:
+        if not self.allowed and not self.blocked:
             return True
         target = resolved or requested
         names = _spellings(target)
-        if any(glob_matches(pattern, name) for pattern in self._blocked for name in {requested, *names}):
+        if any(glob_matches(pattern, name) for pattern in self.blocked for name in {requested, *names}):
             return False
-        return not self._allowed or any(
-            pattern == requested or any(glob_matches(pattern, name) for name in names) for pattern in self._allowed
+        return not self.allowed or any(
+            pattern == requested or any(glob_matches(pattern, name) for name in names) for pattern in self.allowed
         )
 
 
@@ -229,6 +227,7 @@ class AccessControl:
         loopback_keyless: `true`, `false`, or `auto`: only while the base URL is a loopback address.
         cli_token: reads the local CLI token of this server start.
         on_canary: told when a canary key is used, with the caller's address.
+        page_origins: origins of web pages that may call inference without a key from this host; `*` names none.
     """
 
     def __init__(
@@ -243,6 +242,7 @@ class AccessControl:
         loopback_keyless: str = "auto",
         cli_token: Callable[[], str | None] = lambda: None,
         on_canary: Callable[[ApiKey, str], None] | None = None,
+        page_origins: Iterable[str] = (),
     ) -> None:
         self.reach = reach
         self._snapshots = snapshots
@@ -254,6 +254,7 @@ class AccessControl:
         )
         self._cli_token = cli_token
         self._on_canary = on_canary
+        self._page_origins = frozenset(page_origins) - {"*"}
         self._reported: dict[tuple[str, str], float] = {}
         unrestricted = ModelRules()
         self._local = Caller(CallerKind.LOCAL, None, "local", "local", unrestricted)
@@ -345,9 +346,10 @@ class AccessControl:
 
     def _refuse_foreign_page(self, environ: Environ) -> None:
         """Keep pages of other sites in the operator's browser from spending through the keyless loopback."""
+        origin = str(environ.get("HTTP_ORIGIN", ""))
         is_foreign = environ.get("HTTP_SEC_FETCH_SITE") == "cross-site"
-        if str(environ.get("HTTP_ORIGIN", "")).startswith(("http://", "https://")):
-            is_foreign = not self.reach.origin_verdict(environ)[0]
+        if origin.startswith(("http://", "https://")):
+            is_foreign = origin not in self._page_origins and not self.reach.origin_verdict(environ)[0]
         if is_foreign:
             raise PermissionDenied(
                 "A web page of another origin needs an API key here. " + _HOW_TO_GET_A_KEY, code="origin_refused"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from sqlalchemy import Connection as Sql
 
@@ -12,14 +12,15 @@ from omniroute.errors import InvalidRequest, NotFound, UpstreamError, UpstreamUn
 from omniroute.gateway.directory import Directories, Directory
 from omniroute.gateway.egress import Egress, UrlClass
 from omniroute.ids import new_id
-from omniroute.providers.requests import Endpoint, NotUsable, list_request, own_base_url, prepare
-from omniroute.providers.spec import AuthKind, Model, ModelKind, Provider, ProviderStatus, WireFormat
-from omniroute.records import AttemptRecord, AuthType, Connection, NodeType, RequestRecord
-from omniroute.routing.failures import Failure, FailureClass
+from omniroute.providers.requests import Endpoint, NotUsable, own_base_url, prepare
+from omniroute.providers.spec import AuthKind, Model, Provider, ProviderStatus, WireFormat
+from omniroute.records import AuthType, Connection, NodeType
+from omniroute.routing.failures import FailureClass
 from omniroute.secret import Secret
 from omniroute.services.audit import Recorder
+from omniroute.services.checkups import Checkup, Checkups, RowLog, Subject
 from omniroute.services.keys import Origin
-from omniroute.services.probe import DEADLINES, PREFERRED, Finding, Prober
+from omniroute.services.probe import Prober
 from omniroute.storage.database import Database
 from omniroute.storage.repositories import connections as rows
 from omniroute.storage.repositories import nodes as node_rows
@@ -41,27 +42,6 @@ _FIELDS: Final = {
     "minTimeBetweenRequestsMs": "min_gap_ms",
     "concurrentRequests": "max_concurrent",
 }
-
-
-class RowLog(Protocol):
-    """Where a test call leaves its row."""
-
-    def put(self, record: RequestRecord) -> None:
-        """Take a settled row."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Checkup:
-    """What a test of a connection found."""
-
-    is_valid: bool
-    latency_ms: float
-    status: int | None
-    model: str | None
-    error: Mapping[str, Any] | None
-    diagnosis: str | None
-    tested_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +73,8 @@ class Connections:
         self._audit = audit
         self._directories = directories
         self._egress = egress
-        self._prober = prober
+        self._checkups = Checkups(prober=prober, now=now, request_log=request_log)
         self._now = now
-        self._request_log = request_log
 
     # --- reading -------------------------------------------------------------------------------------------------
 
@@ -175,12 +154,12 @@ class Connections:
         self._prepared(provider, new)
         result = None
         if fields.get("testFirst"):
-            result = self._probe(provider, new, None)
+            result = self._checkups.examine(self._subject(provider, new))
             _refuse_failed(result)
-            new = _with_result(new, result)
+            new = result.applied_to(new)
         self._database.write(lambda sql: rows.insert(sql, new, self._cipher), bump=True)
         if result is not None:
-            self._log(new, result)
+            self._checkups.log(provider, new, result)
         self._record("connection.created", new.id, origin, {"provider": new.provider, "name": new.name})
         return new
 
@@ -285,15 +264,15 @@ class Connections:
         provider = self.provider_of(connection)
         if provider is None:
             raise _invalid("provider", "does not exist any more; delete this connection")
-        result = self._probe(provider, connection, model)
-        tested = _with_result(connection, result)
+        result = self._checkups.examine(self._subject(provider, connection), model)
+        tested = result.applied_to(connection)
         self._database.write(
             lambda sql: rows.set_test_result(
                 sql, connection_id, status=tested.test_status, error=tested.last_error, tested_at=result.tested_at
             ),
             bump=True,
         )
-        self._log(connection, result)
+        self._checkups.log(provider, connection, result)
         self._record("connection.tested", connection_id, origin, {"valid": result.is_valid, "model": result.model})
         return result
 
@@ -306,120 +285,14 @@ class Connections:
             "", provider.id, _auth_type(provider, credential), "", 1, True, credential, provider_data=data
         )
         self._prepared(provider, trial)
-        listed = self._listed(provider, trial)
-        result = self._probe(provider, trial, None, listed=listed, with_stream=False)
+        subject = self._subject(provider, trial)
+        listed = self._checkups.listed(subject)
+        result = self._checkups.examine(subject, listed=listed, with_stream=False)
         return Validation(result.is_valid, listed.models if listed is not None else (), result.error)
 
-    def _probe(
-        self,
-        provider: Provider,
-        connection: Connection,
-        model: str | None,
-        *,
-        listed: Finding | None = None,
-        with_stream: bool = True,
-    ) -> Checkup:
-        try:
-            endpoints = self._prepared(provider, connection)
-        except ValidationFailed as error:
-            return self._result(None, Failure("misconfigured", FailureClass.LOCAL, message=error.message))
-        chosen = self._model_for(provider, connection, model, endpoints, listed)
-        if isinstance(chosen, Failure):
-            return self._result(None, chosen)
-        endpoint, model_id = chosen
-        finding = self._prober.ask(endpoint, model_id, stream=False)
-        if finding.is_ok and with_stream:
-            streamed = self._prober.ask(endpoint, model_id, stream=True)
-            if not streamed.is_ok:
-                finding = streamed
-        return self._result(model_id, finding.failure, finding)
-
-    def _result(self, model: str | None, failure: Failure | None, finding: Finding | None = None) -> Checkup:
-        return Checkup(
-            is_valid=failure is None,
-            latency_ms=finding.latency_ms if finding is not None else 0.0,
-            status=finding.status if finding is not None else None,
-            model=model,
-            error=None if failure is None else _error_of(failure),
-            diagnosis=None if failure is None else diagnosis_of(failure),
-            tested_at=self._now(),
-        )
-
-    def _model_for(
-        self,
-        provider: Provider,
-        connection: Connection,
-        model: str | None,
-        endpoints: Mapping[WireFormat, Endpoint],
-        listed: Finding | None,
-    ) -> tuple[Endpoint, str] | Failure:
-        """Choose what to ask: the model named, the connection's own, the first on our list, the first on theirs."""
-        if not endpoints:
-            return Failure("unsupported", FailureClass.LOCAL, message=f"{provider.name} has no chat to test.")
+    def _subject(self, provider: Provider, connection: Connection) -> Subject:
         known = self._directory.models_of(provider.id)
-        chosen = model or connection.default_model
-        if chosen is not None:
-            prefix, slash, rest = chosen.partition("/")
-            chosen = rest if slash and prefix.lower() in provider.names and chosen not in known else chosen
-        else:
-            chosen = next((row.id for row in known.values() if row.kind is ModelKind.CHAT), None)
-        if chosen is None:
-            found = listed if listed is not None else self._listed(provider, connection)
-            if found is not None and found.failure is not None:
-                return found.failure
-            chosen = found.models[0] if found is not None and found.models else None
-        if chosen is None:
-            return Failure("no_model", FailureClass.LOCAL, message="Name a model, or set a default model.")
-        facts = known.get(chosen)
-        served = facts.formats if facts is not None and facts.formats else PREFERRED
-        formats = [key for key in PREFERRED if key in endpoints and key in served]
-        return endpoints[formats[0] if formats else next(iter(endpoints))], chosen
-
-    def _listed(self, provider: Provider, connection: Connection) -> Finding | None:
-        node = self._node_headers(provider.id)
-        request = list_request(
-            provider, connection.credential, connection.provider_data, secret_headers=node, deadlines=DEADLINES
-        )
-        return self._prober.list_models(request) if request is not None else None
-
-    def _log(self, connection: Connection, result: Checkup) -> None:
-        """Leave a row of kind `test`: visible in the log, outside usage."""
-        if self._request_log is None:
-            return
-        provider = self.provider_of(connection)
-        prefix = provider.prefix if provider is not None else connection.provider
-        model = result.model or ""
-        error = result.error or {}
-        attempt = AttemptRecord(
-            prefix,
-            connection.id,
-            model,
-            result.status,
-            error.get("class"),
-            error.get("code"),
-            started_ms=0.0,
-            connected_ms=None,
-            first_content_ms=None,
-            ended_ms=result.latency_ms,
-        )
-        self._request_log.put(
-            RequestRecord(
-                request_id=new_id("req"),
-                time=result.tested_at,
-                endpoint="/api/providers/test",
-                client_format=WireFormat.OTHER.value,
-                requested_model=f"{prefix}/{model}",
-                status=result.status or 0,
-                outcome="success" if result.is_valid else "failed",
-                model=model or None,
-                provider=prefix,
-                connection_id=connection.id,
-                error_code=error.get("code"),
-                duration_ms=result.latency_ms,
-                attempts=(attempt,),
-                kind="test",
-            )
-        )
+        return Subject(provider, connection, known, self._node_headers(provider.id))
 
     # --- checks --------------------------------------------------------------------------------------------------
 
@@ -542,26 +415,6 @@ def _plain_values(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {column: fields[name] for name, column in _FIELDS.items() if name in fields and fields[name] != ""}
 
 
-def _invalid(field: str, message: str) -> ValidationFailed:
-    return ValidationFailed([{"field": field, "message": message}])
-
-
-# --- what a test says ------------------------------------------------------------------------------------------------
-
-
-def _error_of(failure: Failure) -> dict[str, Any]:
-    message = failure.message or diagnosis_of(failure)
-    return {"code": failure.kind, "class": failure.failure_class.value, "message": message}
-
-
-def _with_result(connection: Connection, result: Checkup) -> Connection:
-    error = None
-    if result.error is not None:
-        error = {"code": result.error["code"], "message": result.error["message"], "at": result.tested_at}
-    status = "ok" if result.is_valid else "error"
-    return replace(connection, test_status=status, last_error=error, last_tested_at=result.tested_at)
-
-
 def _refuse_failed(result: Checkup) -> None:
     if result.is_valid or result.error is None:
         return
@@ -570,24 +423,5 @@ def _refuse_failed(result: Checkup) -> None:
     raise UpstreamError(f"The test failed: {result.error['message']}", code="provider_unreachable")
 
 
-def diagnosis_of(failure: Failure) -> str:
-    """Say in one sentence what to do about a failed test."""
-    match failure.failure_class:
-        case FailureClass.CREDENTIAL:
-            return "The provider refuses the key: check that it is complete, active and allowed to use the API."
-        case FailureClass.QUOTA:
-            return "The key is accepted, but its credit or quota is used up."
-        case FailureClass.RATE_LIMIT:
-            return "The key is accepted, but its rate limit is reached; try again later."
-        case FailureClass.MODEL_UNAVAILABLE:
-            return "The provider does not serve this model or address; test with another model."
-        case FailureClass.CALLER_FAULT:
-            return "The provider does not accept the test request for this model; test with another model."
-        case FailureClass.LOCAL:
-            return failure.message or "The connection is not set up completely."
-        case FailureClass.TRANSIENT if failure.kind == "transport":
-            return "The provider cannot be reached: check the address, the network and the certificate."
-        case FailureClass.TRANSIENT if failure.kind.startswith("timeout"):
-            return "The provider did not answer in time."
-        case FailureClass.TRANSIENT | FailureClass.UNKNOWN | FailureClass.CANCELLED:
-            return "The provider failed to answer; this may pass."
+def _invalid(field: str, message: str) -> ValidationFailed:
+    return ValidationFailed([{"field": field, "message": message}])

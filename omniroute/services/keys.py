@@ -87,7 +87,8 @@ class Keys:
         self._snapshots = snapshots
         self._audit = audit
         self._tag_key = tag_key
-        self._now = now
+        self.now = now
+        """The clock by which keys expire."""
         self._default_limit_per_day = default_limit_per_day
 
     def usable(self) -> list[ApiKey]:
@@ -113,7 +114,7 @@ class Keys:
             ValidationFailed: a field has no meaning.
             PermissionDenied: the key would hold more than its maker may give.
         """
-        now = self._now()
+        now = self.now()
         values = _values(fields, now)
         values["scopes"] = initial_scopes(values.get("scopes", frozenset()))
         self._check_gift(values["scopes"], frozenset(), origin)
@@ -137,7 +138,7 @@ class Keys:
     def change(self, key_id: str, fields: Mapping[str, Any], origin: Origin) -> ApiKey:
         """Change the given fields of a key."""
         old = self.get(key_id)
-        now = self._now()
+        now = self.now()
         values = _values(fields, now)
         if "scopes" in values:
             self._check_gift(values["scopes"], old.scopes, origin)
@@ -155,7 +156,7 @@ class Keys:
         old = self.get(key_id)
         if old.scopes & _POWERFUL_SCOPES:
             self._check_gift(old.scopes, frozenset(), origin)
-        now = self._now()
+        now = self.now()
         secret, number = self._new_secret()
         new = replace(
             old,
@@ -174,7 +175,7 @@ class Keys:
     def revoke(self, key_id: str, origin: Origin) -> None:
         """End a key at once, on all workers; its usage stays."""
         old = self.get(key_id)
-        now = self._now()
+        now = self.now()
         gone = replace(old, revoked_at=now, previous_hash=None, previous_until=None, updated_at=now)
         self._database.write(lambda connection: rows.update(connection, gone), bump=True)
         self._record("key.deleted", gone, origin, {"name": gone.name})

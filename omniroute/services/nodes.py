@@ -17,7 +17,8 @@ from omniroute.providers.requests import list_request, provider_of_node
 from omniroute.records import Node, NodeType
 from omniroute.secret import Secret
 from omniroute.services.audit import Recorder
-from omniroute.services.connections import check_base_url, diagnosis_of
+from omniroute.services.checkups import diagnosis_of
+from omniroute.services.connections import check_base_url
 from omniroute.services.keys import Origin
 from omniroute.services.probe import DEADLINES, Prober
 from omniroute.storage.database import Database

@@ -83,12 +83,12 @@ class SnapshotHolder:
             if loaded is None:
                 return False
             self.current = loaded
-        for callback in self._subscribers:
-            callback(loaded)
-        return True
+            for callback in self._subscribers:  # still alone, so that nobody is told of an older one last
+                callback(loaded)
+            return True
 
     def subscribe(self, callback: Callable[[Snapshot], None]) -> None:
-        """Have `callback` called with every new snapshot; it must be quick and must not raise."""
+        """Have `callback` called with every new snapshot; it must be quick, not raise, and not write."""
         self._subscribers.append(callback)
 
     def poll_forever(self, *, interval_s: float = POLL_INTERVAL_S, sleep: Callable[[float], None]) -> None:

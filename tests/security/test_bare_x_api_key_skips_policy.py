@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from omniroute.services.keys import SYSTEM
 from tests.harness import NOW, Browser, Gateway
 
 CARRIERS: dict[str, Callable[[str], dict[str, str]]] = {
@@ -39,81 +40,73 @@ def ask(client: Browser, headers: dict[str, str]) -> Any:
     return client.get("/v1/models/sandbox/echo", headers=headers)
 
 
-@pytest.mark.parametrize("carrier", CARRIERS)
 @pytest.mark.parametrize("check", REFUSALS)
-@pytest.mark.parametrize("address", ["127.0.0.1", "192.0.2.7"])
-def test_every_check_refuses_in_every_carrier(gateway: Gateway, carrier: str, check: str, address: str) -> None:
+def test_every_check_refuses_in_every_carrier(gateway: Gateway, check: str) -> None:
     fields, status, code = REFUSALS[check]
     key = gateway.issue(**fields).secret
-    answer = ask(gateway.client(address=address), CARRIERS[carrier](key))
-    assert (answer.status_code, answer.headers["X-OmniRoute-Error-Code"]) == (status, code)
+    for address in ("127.0.0.1", "192.0.2.7"):
+        for carrier, headers in CARRIERS.items():
+            answer = ask(gateway.client(address=address), headers(key))
+            found = (answer.status_code, answer.headers["X-OmniRoute-Error-Code"])
+            assert found == (status, code), (carrier, address)
 
 
-@pytest.mark.parametrize("carrier", CARRIERS)
-def test_every_carrier_admits_a_good_key(gateway: Gateway, carrier: str) -> None:
+def test_every_carrier_admits_a_good_key(gateway: Gateway) -> None:
     issued = gateway.issue()
-    answer = ask(gateway.client(address="192.0.2.7"), CARRIERS[carrier](issued.secret))
-    assert answer.status_code == 200
-    assert answer.get_json()["caller"] == issued.key.id
+    for carrier, headers in CARRIERS.items():
+        answer = ask(gateway.client(address="192.0.2.7"), headers(issued.secret))
+        assert answer.status_code == 200, carrier
+        assert answer.get_json()["caller"] == issued.key.id
 
 
-@pytest.mark.parametrize("carrier", CARRIERS)
-@pytest.mark.parametrize("address", ["127.0.0.1", "192.0.2.7"])
-def test_expired_and_revoked_keys_are_refused_in_every_carrier(gateway: Gateway, carrier: str, address: str) -> None:
-    client = gateway.client(address=address)
-    expiring = gateway.issue(expiresAt=NOW + 60)
-    assert ask(client, CARRIERS[carrier](expiring.secret)).status_code == 200
+def outcome(answer: Any) -> tuple[int, str]:
+    return answer.status_code, answer.headers.get("X-OmniRoute-Error-Code", "")
+
+
+def test_expired_and_revoked_keys_are_refused_in_every_carrier(gateway: Gateway) -> None:
+    expiring, gone = gateway.issue(expiresAt=NOW + 60).secret, gateway.issue()
+    gateway.keys.revoke(gone.key.id, SYSTEM)
+    clients = [gateway.client(address=address) for address in ("127.0.0.1", "192.0.2.7")]
+    for client in clients:
+        assert ask(client, {"x-api-key": expiring}).status_code == 200
     gateway.clock.pass_(60)
-    answer = ask(client, CARRIERS[carrier](expiring.secret))
-    assert (answer.status_code, answer.headers["X-OmniRoute-Error-Code"]) == (401, "key_expired")
-    gone = gateway.issue()
-    gateway.keys.revoke(gone.key.id, origin_of_the_host())
-    answer = ask(client, CARRIERS[carrier](gone.secret))
-    assert (answer.status_code, answer.headers["X-OmniRoute-Error-Code"]) == (401, "invalid_api_key")
+    for client in clients:
+        for headers in CARRIERS.values():
+            assert outcome(ask(client, headers(expiring))) == (401, "key_expired")
+            assert outcome(ask(client, headers(gone.secret))) == (401, "invalid_api_key")
 
 
-def origin_of_the_host() -> Any:
-    from omniroute.services.keys import SYSTEM
-
-    return SYSTEM
-
-
-@pytest.mark.parametrize("carrier", CARRIERS)
-def test_a_mistyped_key_is_not_taken_for_a_placeholder(gateway: Gateway, carrier: str) -> None:
+def test_a_mistyped_key_is_not_taken_for_a_placeholder(gateway: Gateway) -> None:
     key = gateway.issue().secret
     for wrong in (key[:-1] + ("0" if key[-1] != "0" else "1"), key[:20] + key[21:], key[:30] + "A" + key[30:]):
-        answer = ask(gateway.client(), CARRIERS[carrier](wrong))
-        assert (answer.status_code, answer.headers["X-OmniRoute-Error-Code"]) == (401, "invalid_api_key")
+        for headers in CARRIERS.values():
+            assert outcome(ask(gateway.client(), headers(wrong))) == (401, "invalid_api_key")
 
 
-@pytest.mark.parametrize("carrier", CARRIERS)
-def test_a_placeholder_is_served_as_local_and_told_so(gateway: Gateway, carrier: str) -> None:
-    answer = ask(gateway.client(), CARRIERS[carrier]("not-needed"))
-    assert answer.status_code == 200
-    assert answer.get_json()["caller"] == "local"
-    assert answer.headers["X-OmniRoute-Auth"] == "anonymous"
-    assert ask(gateway.client(address="192.0.2.7"), CARRIERS[carrier]("not-needed")).status_code == 401
+def test_a_placeholder_is_served_as_local_and_told_so(gateway: Gateway) -> None:
+    for headers in CARRIERS.values():
+        answer = ask(gateway.client(), headers("not-needed"))
+        assert answer.status_code == 200
+        assert answer.get_json()["caller"] == "local"
+        assert answer.headers["X-OmniRoute-Auth"] == "anonymous"
+        assert ask(gateway.client(address="192.0.2.7"), headers("not-needed")).status_code == 401
 
 
-@pytest.mark.parametrize("carrier", CARRIERS)
-def test_an_access_token_never_opens_inference(gateway: Gateway, carrier: str) -> None:
+def test_an_access_token_never_opens_inference(gateway: Gateway) -> None:
     for address in ("127.0.0.1", "192.0.2.7"):
-        answer = ask(gateway.client(address=address), CARRIERS[carrier]("oma_live_" + "x" * 43))
-        assert (answer.status_code, answer.headers["X-OmniRoute-Error-Code"]) == (403, "wrong_credential_kind")
+        for headers in CARRIERS.values():
+            answer = ask(gateway.client(address=address), headers("oma_live_" + "x" * 43))
+            assert outcome(answer) == (403, "wrong_credential_kind")
 
 
-@pytest.mark.parametrize(
-    "headers",
-    [
+def test_two_different_credentials_are_refused(gateway: Gateway) -> None:
+    for headers in (
         {"Authorization": "Bearer one", "x-api-key": "two"},
         {"x-api-key": "one", "x-goog-api-key": "two"},
         {"x-goog-api-key": "one", "api-key": "two"},
         {"Authorization": "Bearer one", "api-key": "two"},
-    ],
-)
-def test_two_different_credentials_are_refused(gateway: Gateway, headers: dict[str, str]) -> None:
-    answer = ask(gateway.client(), headers)
-    assert (answer.status_code, answer.headers["X-OmniRoute-Error-Code"]) == (400, "ambiguous_credentials")
+    ):
+        assert outcome(ask(gateway.client(), headers)) == (400, "ambiguous_credentials")
 
 
 def test_the_same_credential_twice_is_one(gateway: Gateway) -> None:

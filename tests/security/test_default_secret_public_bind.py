@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +21,10 @@ UNSAFE = {
 }
 
 
+def given(field: str, value: str) -> dict[str, Any]:
+    return {field: Secret(value)}
+
+
 def test_the_default_bind_is_loopback(tmp_path: Path) -> None:
     settings = Settings.load({"HOME": str(tmp_path)}, tmp_path)
     assert settings.is_loopback_bind
@@ -29,7 +35,7 @@ def test_the_default_bind_is_loopback(tmp_path: Path) -> None:
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.10", "::"])
 def test_a_public_bind_with_a_published_value_is_refused(tmp_path: Path, field: str, host: str) -> None:
     variable, value = UNSAFE[field]
-    settings = Settings(data_dir=tmp_path, host=host, **{field: Secret(value)})
+    settings = replace(Settings(data_dir=tmp_path, host=host), **given(field, value))
     with pytest.raises(ConfigurationError) as refusal:
         refuse_unsafe_public_bind(settings)
     assert variable in refusal.value.message
@@ -39,14 +45,14 @@ def test_a_public_bind_with_a_published_value_is_refused(tmp_path: Path, field: 
 @pytest.mark.parametrize("field", ["jwt_secret", "api_key_secret"])
 @pytest.mark.parametrize("value", ["", "short", "x" * 31])
 def test_a_public_bind_with_an_empty_or_short_secret_is_refused(tmp_path: Path, field: str, value: str) -> None:
-    settings = Settings(data_dir=tmp_path, host="0.0.0.0", **{field: Secret(value)})
+    settings = replace(Settings(data_dir=tmp_path, host="0.0.0.0"), **given(field, value))
     with pytest.raises(ConfigurationError, match="fewer than 32"):
         refuse_unsafe_public_bind(settings)
 
 
 def test_each_variable_gets_its_line_with_a_remedy(tmp_path: Path) -> None:
-    values = {field: Secret(value) for field, (_, value) in UNSAFE.items()}
-    settings = Settings(data_dir=tmp_path, host="0.0.0.0", **values)
+    values: dict[str, Any] = {field: Secret(value) for field, (_, value) in UNSAFE.items()}
+    settings = replace(Settings(data_dir=tmp_path, host="0.0.0.0"), **values)
     with pytest.raises(ConfigurationError) as refusal:
         refuse_unsafe_public_bind(settings)
     lines = refusal.value.message.splitlines()[1:]
@@ -59,7 +65,7 @@ def test_each_variable_gets_its_line_with_a_remedy(tmp_path: Path) -> None:
 @pytest.mark.parametrize("field", UNSAFE)
 def test_a_loopback_bind_with_a_published_value_warns(tmp_path: Path, field: str) -> None:
     variable, value = UNSAFE[field]
-    settings = Settings(data_dir=tmp_path, **{field: Secret(value)})
+    settings = replace(Settings(data_dir=tmp_path), **given(field, value))
     warnings = refuse_unsafe_public_bind(settings)
     assert [warning.split()[0] for warning in warnings] == [variable]
     assert value not in warnings[0]
@@ -78,5 +84,7 @@ def test_a_short_environment_key_is_refused_on_a_public_bind(tmp_path: Path) -> 
 
 def test_good_values_and_generated_ones_pass_in_silence(tmp_path: Path) -> None:
     assert refuse_unsafe_public_bind(Settings(data_dir=tmp_path, host="0.0.0.0")) == ()
-    good = Settings(data_dir=tmp_path, host="0.0.0.0", jwt_secret=Secret("q" * 48), initial_password=Secret("a good one"))
+    good = Settings(
+        data_dir=tmp_path, host="0.0.0.0", jwt_secret=Secret("q" * 48), initial_password=Secret("a good one")
+    )
     assert refuse_unsafe_public_bind(good) == ()

@@ -19,30 +19,29 @@ FORWARDING = [
 ]
 
 
-@pytest.mark.parametrize("header", FORWARDING)
-@pytest.mark.parametrize("value", ["127.0.0.1", "::1", "for=127.0.0.1", "localhost", ""])
-def test_a_forwarding_header_makes_a_loopback_peer_remote(gateway: Gateway, header: str, value: str) -> None:
-    answer = gateway.client().get("/v1/models", headers={header: value})
-    assert answer.status_code == 401
-    assert answer.get_json()["error"]["code"] == "auth_required"
+def test_a_forwarding_header_makes_a_loopback_peer_remote(gateway: Gateway) -> None:
+    for header in FORWARDING:
+        for value in ("127.0.0.1", "::1", "for=127.0.0.1", "localhost", ""):
+            answer = gateway.client().get("/v1/models", headers={header: value})
+            assert answer.status_code == 401, (header, value)
+            assert answer.get_json()["error"]["code"] == "auth_required"
 
 
-@pytest.mark.parametrize("header", FORWARDING)
-def test_a_remote_peer_cannot_become_local(gateway: Gateway, header: str) -> None:
+def test_a_remote_peer_cannot_become_local(gateway: Gateway) -> None:
     client = gateway.client(address="192.0.2.7", host="localhost:20128")
-    assert client.get("/v1/models", headers={header: "127.0.0.1"}).status_code == 401
     assert client.get("/v1/models").status_code == 401
+    for header in FORWARDING:
+        assert client.get("/v1/models", headers={header: "127.0.0.1"}).status_code == 401, header
 
 
-@pytest.mark.parametrize("peer", ["10.0.0.5", "192.168.1.2", "172.16.0.1", "100.64.0.9", "fd00::1", "fe80::1", "0.0.0.0"])
-def test_private_ranges_are_not_loopback(gateway: Gateway, peer: str) -> None:
-    assert gateway.client(address=peer, host="localhost:20128").get("/v1/models").status_code == 401
+def test_private_ranges_are_not_loopback(gateway: Gateway) -> None:
+    for peer in ("10.0.0.5", "192.168.1.2", "172.16.0.1", "100.64.0.9", "fd00::1", "fe80::1", "0.0.0.0"):
+        assert gateway.client(address=peer, host="localhost:20128").get("/v1/models").status_code == 401, peer
 
 
-@pytest.mark.parametrize("peer", ["127.0.0.1", "127.8.9.10", "::1", "::ffff:127.0.0.1", ""])
-def test_loopback_in_all_its_forms_is_local(gateway: Gateway, peer: str) -> None:
-    client = gateway.client(address=peer, host="localhost:20128")
-    assert client.get("/v1/models").status_code == 200
+def test_loopback_in_all_its_forms_is_local(gateway: Gateway) -> None:
+    for peer in ("127.0.0.1", "127.8.9.10", "::1", "::ffff:127.0.0.1", ""):
+        assert gateway.client(address=peer, host="localhost:20128").get("/v1/models").status_code == 200, peer
 
 
 @pytest.mark.parametrize("trust", ["1", "127.0.0.0/8", "127.0.0.1, ::1"])
@@ -58,7 +57,9 @@ def test_a_trusted_proxy_names_the_client_and_a_client_cannot_add_to_it(make_gat
     proxy = gateway.client(address="10.0.0.1")
 
     def through(forwarded: str) -> int:
-        return proxy.get("/v1/models", headers={"X-Forwarded-For": forwarded, "Authorization": f"Bearer {key}"}).status_code
+        return proxy.get(
+            "/v1/models", headers={"X-Forwarded-For": forwarded, "Authorization": f"Bearer {key}"}
+        ).status_code
 
     assert through("192.0.2.7") == 200
     assert through("203.0.113.1, 192.0.2.7") == 200

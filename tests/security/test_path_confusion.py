@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from omniroute.blueprints.tiers import INFERENCE_MOUNTS
 from tests.harness import Gateway
 
 TWISTED = [
@@ -50,12 +51,12 @@ def raw(gateway: Gateway, target: str, **headers: str) -> tuple[int, str]:
     return answer.status_code, answer.get_data(as_text=True)
 
 
-@pytest.mark.parametrize("target", TWISTED)
-def test_twisted_paths_are_not_found_even_with_a_session(gateway: Gateway, target: str) -> None:
+def test_twisted_paths_are_not_found_even_with_a_session(gateway: Gateway) -> None:
     gateway.issue("visible-name")
-    status, body = raw(gateway, target)
-    assert status == 404
-    assert "visible-name" not in body
+    for target in TWISTED:
+        status, body = raw(gateway, target)
+        assert status == 404, target
+        assert "visible-name" not in body
 
 
 def test_the_plain_path_is_found(gateway: Gateway) -> None:
@@ -65,18 +66,18 @@ def test_the_plain_path_is_found(gateway: Gateway) -> None:
     assert "visible-name" in body
 
 
-@pytest.mark.parametrize("target", ["/v1/models/sandbox/echo", "/v1/models/sandbox%2Fecho", "/v1/models/sandbox%2fecho"])
-def test_a_slash_may_be_escaped_inside_a_model_name(gateway: Gateway, target: str) -> None:
-    status, body = raw(gateway, target)
-    assert status == 200
-    assert '"sandbox/echo"' in body
+def test_a_slash_may_be_escaped_inside_a_model_name(gateway: Gateway) -> None:
+    for target in ("/v1/models/sandbox/echo", "/v1/models/sandbox%2Fecho", "/v1/models/sandbox%2fecho"):
+        status, body = raw(gateway, target)
+        assert status == 200
+        assert '"sandbox/echo"' in body
 
 
-@pytest.mark.parametrize("mount", ["/v1", "/v1/v1", "/api/v1", ""])
-def test_a_trailing_slash_on_inference_paths_is_tolerated(gateway: Gateway, mount: str) -> None:
+def test_a_trailing_slash_on_inference_paths_is_tolerated(gateway: Gateway) -> None:
     client = gateway.client()
-    assert client.get(f"{mount}/models/").status_code == 200
-    assert client.post(f"{mount}/chat/completions/", json={}).status_code == 200
+    for mount in INFERENCE_MOUNTS:
+        assert client.get(f"{mount}/models/").status_code == 200
+        assert client.post(f"{mount}/chat/completions/", json={}).status_code == 200
 
 
 def test_a_trailing_slash_changes_no_tier(gateway: Gateway) -> None:

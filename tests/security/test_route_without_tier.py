@@ -1,4 +1,4 @@
-"""Every route, method and mount has exactly one row in the table of tiers; what has none keeps the server from starting."""
+"""Every route, method and mount has exactly one row in the table; what has none keeps the server from starting."""
 
 from __future__ import annotations
 

@@ -132,7 +132,8 @@ def test_a_local_provider_needs_no_key(providers: Providers) -> None:
     target = providers.directories.current.resolve("ollama/llama3")[0]
     assert target.endpoints[WireFormat.OPENAI_CHAT].url == "http://localhost:9999/v1/chat/completions"
     unresolved = {"baseUrl": "http://later.example:1/v1"}
-    assert providers.connections.create({"provider": "vllm", "providerData": unresolved}, SYSTEM)
+    later = providers.connections.create({"provider": "vllm", "providerData": unresolved}, SYSTEM)
+    assert later.provider_data == unresolved
 
 
 def test_lists_filter(providers: Providers) -> None:

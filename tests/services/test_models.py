@@ -246,6 +246,15 @@ def test_nodes_are_listed_as_providers() -> None:
     }
 
 
+def test_the_model_that_an_operator_named_is_listed() -> None:
+    node = Node("node_1", "Mine", "mine", NodeType.ANTHROPIC, "https://h.example/v1")
+    made = Connection("conn_1", "node_1", AuthType.API_KEY, "n", 1, True, KEY, default_model="my-model")
+    own = Models(directories=Directories(CATALOGUE, Snapshot(1, connections=(made,), nodes=(node,))))
+    entry = listed(own)[0]
+    assert (entry["id"], entry["custom"], entry["context_length"]) == ("mine/my-model", True, None)
+    assert entry["supported_endpoints"] == ["/v1/messages"]
+
+
 def test_lists_of_a_large_gateway_are_quick() -> None:
     keyed = [row.id for row in CATALOGUE if row.urls and not row.parameters and not row.is_implicit]
     own = models(*keyed)

@@ -1,4 +1,4 @@
-"""A PostgreSQL server of the test run's own: the programs of the Debian package, a throw-away cluster, a Unix socket."""
+"""A PostgreSQL server of the test run's own: Debian's programs, a throw-away cluster, a Unix socket."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Server:
         options = {"listen_addresses": "", "fsync": "off", "unix_socket_directories": str(self.directory)}
         arguments = [argument for name, value in options.items() for argument in ("-c", f"{name}={value}")]
         log = (self.directory / "log").open("wb")
-        process = subprocess.Popen(
+        process: subprocess.Popen[bytes] = subprocess.Popen(
             [str(self._bin / "postgres"), "-D", str(self._data), *arguments],
             stdout=log,
             stderr=log,

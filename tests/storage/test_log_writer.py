@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import os
 import random
 import resource
@@ -12,6 +11,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -23,7 +23,7 @@ from omniroute.storage import spool as spools
 from omniroute.storage.database import Database
 from omniroute.storage.log_writer import LogWriter, drain_spools
 from omniroute.storage.repositories import request_log, usage
-from tests.storage.conftest import NOW, create, record
+from tests.storage.conftest import create, record
 
 ROOT = Path(__file__).parents[2]
 
@@ -56,6 +56,31 @@ def eventually(condition: Callable[[], bool], within_s: float = 10.0) -> bool:
             return False
         time.sleep(0.01)
     return True
+
+
+class Reporter:
+    """A process whose lines are read as they come."""
+
+    def __init__(self, command: list[str]) -> None:
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT)
+        self.lines: list[bytes] = []
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def ended(self) -> list[str]:
+        """Wait for its end and return its complete lines."""
+        self.process.wait(10)
+        self._reader.join(10)
+        return [line.decode().strip() for line in self.lines if line.endswith(b"\n")]
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        with self.process.stdout as lines:
+            self.lines.extend(lines)
+
+
+def all_report(workers: list[Reporter]) -> bool:
+    return all(worker.lines for worker in workers)
 
 
 def leave_spool(directory: Path, *records: RequestRecord, torn: bytes = b"", number: int = 0) -> Path:
@@ -271,7 +296,9 @@ def test_a_stop_without_a_database_leaves_the_spool_for_the_next_start(
     assert drain_spools(database, directory) == 1
 
 
-def test_a_full_disk_holds_requests_in_memory(database: Database, directory: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_full_disk_holds_requests_in_memory(
+    database: Database, directory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """The limit on file size stands for the full disk: the write is cut short, then refused."""
     writer = LogWriter(database, directory)
     writer.put(record("req_0"))
@@ -297,10 +324,12 @@ def test_a_full_disk_holds_requests_in_memory(database: Database, directory: Pat
 
 def test_many_threads_put_at_once(database: Database, writer: LogWriter) -> None:
     writer.start()
-    threads = [
-        threading.Thread(target=lambda first=first: [writer.put(record(f"req_{first + n}")) for n in range(200)])
-        for first in range(0, 1000, 200)
-    ]
+
+    def put(first: int) -> None:
+        for number in range(first, first + 200):
+            writer.put(record(f"req_{number}"))
+
+    threads = [threading.Thread(target=put, args=(first,)) for first in range(0, 1000, 200)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -311,7 +340,7 @@ def test_many_threads_put_at_once(database: Database, writer: LogWriter) -> None
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_killed_worker_loses_nothing_and_repeats_nothing(
     url: str, database: Database, directory: Path, seed: int
 ) -> None:
@@ -337,35 +366,21 @@ def test_a_killed_worker_loses_nothing_and_repeats_nothing(
             writer.put(record(name))
             os.write(1, (name + "\\n").encode())
             number += 1
-            gevent.sleep(0 if number % 7 else 0.001)
+            gevent.sleep(0.0005)
     """
     confirmed: list[str] = []
-    for _ in range(3):
-        workers = [
-            subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, cwd=ROOT)
-            for _ in range(2)
-        ]
-        readers = []
-        for worker in workers:
-            lines: list[bytes] = []
-            reader = threading.Thread(target=lambda worker=worker, lines=lines: lines.extend(worker.stdout))  # type: ignore[misc]
-            reader.start()
-            readers.append((reader, lines))
-        assert eventually(lambda readers=readers: all(lines for _, lines in readers), 30)  # type: ignore[misc]
+    for _ in range(2):
+        workers = [Reporter([sys.executable, "-c", textwrap.dedent(code)]) for _ in range(2)]
+        assert eventually(partial(all_report, workers), 30)
         time.sleep(rng.uniform(0.0, 0.4))
         for worker in workers:
-            worker.send_signal(signal.SIGKILL)
+            worker.process.send_signal(signal.SIGKILL)
             drain_spools(database, directory)  # the other one may still live
-        for worker, (reader, lines) in zip(workers, readers, strict=True):
-            worker.wait(10)
-            reader.join(10)
-            assert worker.stdout is not None
-            worker.stdout.close()
-            confirmed += [line.decode().strip() for line in lines if line.endswith(b"\n")]
+        confirmed += [line for worker in workers for line in worker.ended()]
     drain_spools(database, directory)
     rows = stored(database)
     assert set(confirmed) <= set(rows)
-    assert len(rows) - len(confirmed) <= 6, "one unconfirmed request per kill at most"
+    assert len(rows) - len(confirmed) <= 4, "one unconfirmed request per kill at most"
     assert counted(database) == len(rows)
     assert spools.files_in(directory) == ()
 
@@ -398,7 +413,9 @@ def test_memory_does_not_grow_with_requests(tmp_path: Path) -> None:
         writer.stop()
         database.dispose()
     """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True, cwd=ROOT)
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True, cwd=ROOT
+    )
     assert int(done.stdout) < 10 << 20
 
 
@@ -408,5 +425,3 @@ def test_all_fields_of_a_record_travel_through_the_spool(database: Database, wri
     writer.put(FULL)
     writer.flush()
     assert database.read(lambda sql: request_log.get(sql, FULL.request_id)) == FULL
-    assert dataclasses.fields(FULL)
-    assert NOW

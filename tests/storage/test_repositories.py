@@ -394,7 +394,14 @@ def test_audit_rows_are_filtered(audited: Database) -> None:
     audited.write(
         lambda sql: audit.append(
             sql,
-            entry(6, action="auth.login.failed", actor="anonymous", outcome="failure", target_kind="session", target_id="x"),
+            entry(
+                6,
+                action="auth.login.failed",
+                actor="anonymous",
+                outcome="failure",
+                target_kind="session",
+                target_id="x",
+            ),
         )
     )
 

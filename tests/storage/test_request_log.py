@@ -64,7 +64,9 @@ def listed(database: Database, limit: int = 50, offset: int = 0, **filters: Any)
 
 
 def test_a_record_comes_back_as_it_was_stored(database: Database) -> None:
-    assert {field.name for field in dataclasses.fields(RequestRecord) if getattr(FULL, field.name) == field.default} == set()
+    assert {
+        field.name for field in dataclasses.fields(RequestRecord) if getattr(FULL, field.name) == field.default
+    } == set()
     bare = RequestRecord("req_bare", NOW, "/v1/chat/completions", "openai_chat", "x")
     assert store(database, FULL, bare) == 2
     assert database.read(lambda sql: request_log.get(sql, "req_full")) == FULL
@@ -78,8 +80,9 @@ def test_a_row_is_stored_once(database: Database) -> None:
     stored = database.read(lambda sql: request_log.get(sql, "req_1"))
     assert stored is not None
     assert stored.status == 200
-    new = database.write(lambda sql: request_log.insert_one_by_one(sql, rows(record("req_2"), record("req_3"))))
+    new = database.write(lambda sql: request_log.insert_new(sql, rows(record("req_2"), *[record("req_3")] * 2)))
     assert [row[0] for row in new] == ["req_3"]
+    assert database.write(lambda sql: request_log.insert_new(sql, rows(record("req_3")))) == []
 
 
 @pytest.mark.parametrize("count", [1, 3, 4, 63, 64, 65, 85, 300])
@@ -93,7 +96,7 @@ def test_a_line_of_an_unknown_version_is_refused() -> None:
     line = request_log.line_of(record())
     assert request_log.row_of(line)[0] == "req_1"
     for damaged in (line.replace(b"[1,", b"[9,", 1), line[:-5], b"", b"{}", b"[1]"):
-        with pytest.raises(ValueError):
+        with pytest.raises(ValueError, match=r"."):
             request_log.row_of(damaged)
 
 
@@ -173,7 +176,11 @@ def add(database: Database, *records: RequestRecord) -> None:
 
 def test_sums_add_up_over_batches(database: Database) -> None:
     add(database, record("a"), record("b", outcome="failed"), record("c", outcome="cancelled", duration_ms=60_001.0))
-    add(database, record("d", outcome="truncated", tokens_in=None, ttft_ms=None), dataclasses.replace(FULL, kind="request"))
+    add(
+        database,
+        record("d", outcome="truncated", tokens_in=None, ttft_ms=None),
+        dataclasses.replace(FULL, kind="request"),
+    )
     totals = database.read(lambda sql: usage.totals(sql, since=NOW))
     assert totals == usage.Totals(
         requests=5,
@@ -211,7 +218,12 @@ def test_hours_and_days_are_kept_apart(database: Database) -> None:
         statement = text(f"SELECT bucket, requests FROM {table} ORDER BY bucket")
         return database.read(lambda sql: [tuple(row) for row in sql.execute(statement)])
 
-    assert buckets("usage_hourly") == [(midnight, 3), (midnight + hour, 1), (midnight + 23 * hour, 1), (midnight + day, 1)]
+    assert buckets("usage_hourly") == [
+        (midnight, 3),
+        (midnight + hour, 1),
+        (midnight + 23 * hour, 1),
+        (midnight + day, 1),
+    ]
     assert buckets("usage_daily") == [(midnight, 5), (midnight + day, 1)]
     assert database.read(lambda sql: usage.totals(sql, since=midnight + hour + 5, until=midnight + day)).requests == 2
     assert database.write(lambda sql: usage.prune(sql, hourly_before=midnight + hour, daily_before=midnight + day)) == 2
@@ -219,12 +231,19 @@ def test_hours_and_days_are_kept_apart(database: Database) -> None:
 
 
 def test_sums_are_kept_by_key(database: Database) -> None:
-    add(database, record("a"), record("b", api_key_id=None), record("c", api_key_id="key_2"), record("d", api_key_id="key_2"))
+    add(
+        database,
+        record("a"),
+        record("b", api_key_id=None),
+        record("b2", api_key_id=""),
+        record("c", api_key_id="key_2"),
+        record("d", api_key_id="key_2"),
+    )
 
     def of(key: str) -> int:
         return database.read(lambda sql: usage.totals(sql, since=NOW, api_key_id=key)).requests
 
-    assert (of("key_1"), of("key_2"), of("")) == (1, 2, 1)
+    assert (of("key_1"), of("key_2"), of("")) == (1, 2, 2)
 
 
 def test_positions_of_sums_follow_the_columns() -> None:

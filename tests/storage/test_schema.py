@@ -87,7 +87,8 @@ def test_a_start_with_nothing_to_migrate_does_not_import_alembic(database: Datab
         from omniroute.storage import schema
         from omniroute.storage.database import Database
         from pathlib import Path
-        state = schema.ensure_schema(Database({url!r}), backup=print, log=logging.getLogger(), data_dir=Path({str(data_dir)!r}))
+        home = Path({str(data_dir)!r})
+        state = schema.ensure_schema(Database({url!r}), backup=print, log=logging.getLogger(), data_dir=home)
         print(state.was_created, "alembic" in sys.modules)
     """
     done = subprocess.run(

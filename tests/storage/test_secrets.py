@@ -33,9 +33,7 @@ def test_the_text_form_names_version_and_key_and_hides_the_value(cipher: Cipher)
     assert "=" not in sealed
 
 
-@pytest.mark.parametrize(
-    "moved", [{"table": "provider_nodes"}, {"column": "access_token_enc"}, {"row_id": "conn_2"}]
-)
+@pytest.mark.parametrize("moved", [{"table": "provider_nodes"}, {"column": "access_token_enc"}, {"row_id": "conn_2"}])
 def test_a_value_that_was_moved_does_not_open(cipher: Cipher, moved: dict[str, Any]) -> None:
     text = cipher.encrypt(SECRET, **PLACE)
     with pytest.raises(CredentialUnreadable):
@@ -56,7 +54,9 @@ def test_an_altered_value_does_not_open(cipher: Cipher, position: int) -> None:
         cipher.decrypt(altered, **PLACE)
 
 
-@pytest.mark.parametrize("text", ["", "v1", "v1:a:b", "v2:00:00:00", "plain text", "v1:::", "v1:{id}:!!:!!", "v1:{id}:AA:AA"])
+@pytest.mark.parametrize(
+    "text", ["", "v1", "v1:a:b", "v2:00:00:00", "plain text", "v1:::", "v1:{id}:!!:!!", "v1:{id}:AA:AA"]
+)
 def test_nonsense_does_not_open(cipher: Cipher, text: str) -> None:
     with pytest.raises(CredentialUnreadable):
         cipher.decrypt(text.format(id=cipher.key_id), **PLACE)

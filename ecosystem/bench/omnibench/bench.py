@@ -21,6 +21,8 @@ class Findings:
     bars: list[Bar]
     section: Section
     versions: dict[str, str] = field(default_factory=dict)
+    waiting_shares: list[float] = field(default_factory=list)
+    """Of OmniRoute's worker in each measurement: how much of the time that it wanted to run it stood in line."""
 
 
 class Bench:

@@ -10,7 +10,7 @@ from typing import Final
 
 from omnibench import bodies, wrk
 from omnibench.machine import Cores
-from omnibench.processes import cpu_s
+from omnibench.processes import usage
 from omnibench.stats import Spread, paired_difference, paired_ratio, spread
 from omnibench.targets import CALL_MODEL, Target
 
@@ -49,6 +49,8 @@ class Sample:
     """CPU microseconds of the worker per finished request."""
     requests: int
     failed: int
+    waiting_share: float = 0.0
+    """How much of the time that it wanted to run the worker stood in line for its core."""
 
 
 def body_for(target: Target, body: Body) -> bytes:
@@ -60,10 +62,10 @@ def body_for(target: Target, body: Body) -> bytes:
 def measure(target: Target, case: Case, seconds: float, number: int, cores: Cores) -> Sample:
     """Drive one target once and account its worker."""
     load = wrk.Load(target.url, body_for(target, case.body), target.headers, case.connections, seconds)
-    before = cpu_s(target.worker_pid)
+    before = usage(target.worker_pid)
     outcome = wrk.run(load, cores.rest)
     time.sleep(_AFTERWORK_S)
-    used = cpu_s(target.worker_pid) - before
+    used = usage(target.worker_pid).since(before)
     return Sample(
         target=target.name,
         case=case,
@@ -71,7 +73,8 @@ def measure(target: Target, case: Case, seconds: float, number: int, cores: Core
         per_second=outcome.per_second,
         p50_ms=outcome.p50_ms,
         p99_ms=outcome.p99_ms,
-        cpu_us=1e6 * used / max(1, outcome.requests),
+        cpu_us=1e6 * used.cpu_s / max(1, outcome.requests),
+        waiting_share=used.waiting_share,
         requests=outcome.requests,
         failed=outcome.failed,
     )
@@ -104,7 +107,8 @@ def compare(
                 say(
                     f"  round {number + 1}/{rounds}  {case.body:>6}  c={case.connections:<3}  {target.name:<10}"
                     f"{sample.per_second:9.0f}/s  p50 {sample.p50_ms:7.2f} ms  p99 {sample.p99_ms:8.2f} ms"
-                    f"  {sample.cpu_us:6.0f} µs CPU" + (f"  {sample.failed} FAILED" if sample.failed else "")
+                    f"  {sample.cpu_us:6.0f} µs CPU, {100 * sample.waiting_share:2.0f} % waiting"
+                    + (f"  {sample.failed} FAILED" if sample.failed else "")
                 )
     return samples
 

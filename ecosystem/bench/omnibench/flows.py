@@ -11,7 +11,7 @@ from typing import Final
 from omnibench import bodies, streams
 from omnibench.calls import Say
 from omnibench.machine import Cores
-from omnibench.processes import cpu_s, rss_bytes
+from omnibench.processes import rss_bytes, usage
 from omnibench.report import number
 from omnibench.stats import Spread, paired_difference, paired_ratio, spread
 from omnibench.targets import CHAT_PATH, Target
@@ -43,6 +43,8 @@ class FlowSample:
     rss_before: int
     rss_peak: int
     """Largest resident memory of the worker while the streams ran; all of them were open at that time."""
+    waiting_share: float
+    """How much of the time that it wanted to run the worker stood in line for its core."""
 
     @property
     def cpu_us_per_chunk(self) -> float:
@@ -91,7 +93,7 @@ def measure(target: Target, flow: Flow, round_number: int, cores: Cores) -> Flow
     before = rss_bytes(target.worker_pid)
     watch = _Watch(target.worker_pid, before)
     thread = threading.Thread(target=watch.run, daemon=True)
-    cpu_before = cpu_s(target.worker_pid)
+    usage_before = usage(target.worker_pid)
     thread.start()
     try:
         report = streams.run_in_process(job, cores.rest)
@@ -99,8 +101,9 @@ def measure(target: Target, flow: Flow, round_number: int, cores: Cores) -> Flow
         watch.stop()
         thread.join()
     time.sleep(0.35)
+    used = usage(target.worker_pid).since(usage_before)
     return FlowSample(
-        target.name, flow, round_number, report, cpu_s(target.worker_pid) - cpu_before, before, watch.peak
+        target.name, flow, round_number, report, used.cpu_s, before, watch.peak, waiting_share=used.waiting_share
     )
 
 
@@ -121,9 +124,9 @@ def describe(sample: FlowSample) -> str:
     wrong = report.streams - report.whole
     text = (
         f"{sample.flow.name}  {sample.target:<10} {report.whole}/{report.streams} whole  "
-        f"{report.chunks_per_s:8.0f} chunks/s  {sample.cpu_us_per_chunk:5.1f} µs CPU per chunk  "
-        f"first content p50 {report.first_content_p50_ms:.0f} p99 {report.first_content_p99_ms:.0f} ms  "
-        f"wall {report.wall_s:.2f} s"
+        f"{report.chunks_per_s:8.0f} chunks/s  {sample.cpu_us_per_chunk:5.1f} µs CPU per chunk, "
+        f"{100 * sample.waiting_share:2.0f} % waiting  first content p50 {report.first_content_p50_ms:.0f} "
+        f"p99 {report.first_content_p99_ms:.0f} ms  wall {report.wall_s:.2f} s"
     )
     return f"{text}  PROBLEMS: {'; '.join(report.problems[:2])}" if wrong else text
 

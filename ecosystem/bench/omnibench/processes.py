@@ -51,6 +51,33 @@ def cpu_s(pid: int) -> float:
     return time.clock_gettime((~pid << 3) | 2)
 
 
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a process got of the processor, and how long it stood in line for it."""
+
+    cpu_s: float
+    waited_s: float
+
+    def since(self, earlier: Usage) -> Usage:
+        """Return what came in addition since an earlier reading."""
+        return Usage(self.cpu_s - earlier.cpu_s, self.waited_s - earlier.waited_s)
+
+    @property
+    def waiting_share(self) -> float:
+        """Return which share of the time that it wanted to run it had to wait: 0 on a machine without other work."""
+        wanted = self.cpu_s + self.waited_s
+        return self.waited_s / wanted if wanted > 0 else 0.0
+
+
+def usage(pid: int) -> Usage:
+    """Read a process's account: all its threads."""
+    waited_ns = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(OSError, IndexError):
+            waited_ns += int((task / "schedstat").read_text().split()[1])
+    return Usage(cpu_s(pid), waited_ns / 1e9)
+
+
 def rss_bytes(pid: int) -> int:
     """Return the resident memory of a process, shared pages included."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
@@ -143,6 +170,7 @@ class Park:
         self._servers: list[Server] = []
 
     def __enter__(self) -> Self:
+        signal.signal(signal.SIGINT, _interrupt)
         signal.signal(signal.SIGTERM, _interrupt)
         signal.signal(signal.SIGHUP, _interrupt)
         return self

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
@@ -19,6 +20,9 @@ PARTS: Final[Mapping[str, Callable[[Bench], Findings]]] = {
     "memory": memory.run,
     "pinning": pinning.run,
 }
+
+_QUIET: Final = 0.1
+"""A worker that waits for more than this share of its running time shares its core with strangers."""
 
 
 def measure(bench: Bench, names: Sequence[str]) -> list[Findings]:
@@ -54,6 +58,7 @@ def render(bench: Bench, findings: Sequence[Findings], *, took_s: float) -> str:
         f"authentication, request log, limits and metrics on; everything on 127.0.0.1. {placed} Targets are measured "
         "in turn and compared within a round, so that ratios hold when the machine's speed drifts."
     )
+    intro += _disturbance([share for found in findings for share in found.waiting_shares])
     verdict = "All bars hold." if not failed else "Not reached: " + "; ".join(failed) + "."
     return (
         "\n\n".join(
@@ -69,4 +74,16 @@ def render(bench: Bench, findings: Sequence[Findings], *, took_s: float) -> str:
             ]
         )
         + "\n"
+    )
+
+
+def _disturbance(shares: Sequence[float]) -> str:
+    """Say whether other work on the machine stood in the way of the measured worker."""
+    if not shares:
+        return ""
+    usual = statistics.median(shares)
+    end = ": other work disturbed this run, its times are too high." if usual > _QUIET else "."
+    return (
+        f" The worker stood in line for its core for {100 * usual:.0f} % of the time that it wanted to run (median; at "
+        f"worst {100 * max(shares):.0f} %){end}"
     )

@@ -229,20 +229,31 @@ def login(port: int) -> Management:
 
 
 def spawn_omniroute(
-    park: Park, data_dir: Path, port: int, cores: Cores, name: str = "omniroute", *, keyless: bool = False
+    park: Park,
+    data_dir: Path,
+    port: int,
+    cores: Cores,
+    name: str = "omniroute",
+    *,
+    keyless: bool = False,
+    settings: Mapping[str, str] | None = None,
 ) -> Server:
-    """Start the server without waiting for it; `keyless` admits loopback callers without an API key, as by default."""
+    """Start the server without waiting for it.
+
+    `keyless` admits loopback callers without an API key, as the product does by default; `settings` are more
+    environment variables.
+    """
     command = omniroute_command("server", "--port", str(port), "--workers", "1", "--data-dir", str(data_dir))
-    environ = omniroute_environ(data_dir, port, keyless=keyless)
+    environ = {**omniroute_environ(data_dir, port, keyless=keyless), **(settings or {})}
     return park.start(name, command, environ=environ, cores=cores.worker, cwd=data_dir.parent)
 
 
 def start_omniroute(
-    park: Park, data_dir: Path, cores: Cores, *, name: str = "omniroute", port: int | None = None
+    park: Park, data_dir: Path, cores: Cores, *, name: str = "omniroute", settings: Mapping[str, str] | None = None
 ) -> tuple[Server, int, int]:
     """Start the server and wait until it is healthy; return it, its port and the pid of its one worker."""
-    port = port or free_port()
-    server = spawn_omniroute(park, data_dir, port, cores, name)
+    port = free_port()
+    server = spawn_omniroute(park, data_dir, port, cores, name, settings=settings)
     wait_until_answers(server, port, "GET", "/healthz")
     return server, port, server.worker_pid()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -122,7 +121,7 @@ def create_key() -> Response:
     who = visitor()
     try:
         issued = container().keys.create(
-            form.fields(time.time()), Origin(guard.actor(), who.address, who.user_agent, who.request_id)
+            form.fields(container().keys.now()), Origin(guard.actor(), who.address, who.user_agent, who.request_id)
         )
     except ValidationFailed as error:
         for detail in error.details:
@@ -142,7 +141,7 @@ def _overview_page(form: KeyForm, issued: Issued | None = None, status: int = 20
     held = container()
     for message in form.errors.get("csrf_token", ()):
         flash(str(message), "danger")
-    now = time.time()
+    now = held.keys.now()
     base_url = _base_url()
     keys = held.keys.usable()
     page = render_template(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 from datetime import timedelta
 from hashlib import sha256
+from importlib.metadata import version as version_of
 from typing import Any, Final
 
 from flask import Flask, Request, url_for
@@ -18,6 +19,7 @@ from omniroute.extensions import login_manager
 from omniroute.services.access import Actor, ActorKind
 
 FORM_LIFETIME_S: Final = 12 * 3600
+_BOOTSTRAP_VERSION: Final = version_of("Bootstrap-Flask")
 STATIC_LIFETIME: Final = timedelta(days=365)
 
 
@@ -61,7 +63,7 @@ def init_app(app: Flask, *, signing_key: bytes, base_path: str = "", is_cookie_s
     Bootstrap5(app)
     _attach_login(app)
     app.jinja_env.filters.update(figures.FILTERS)
-    app.jinja_env.globals.update(asset=asset, version=__version__)
+    app.jinja_env.globals.update(asset=asset, bootstrap_css=bootstrap_css, version=__version__)
     app.jinja_env.trim_blocks = True
     app.jinja_env.lstrip_blocks = True
 
@@ -69,6 +71,11 @@ def init_app(app: Flask, *, signing_key: bytes, base_path: str = "", is_cookie_s
 def asset(name: str) -> str:
     """Return the address of a file of ours; the version in it lets browsers keep the file for good."""
     return url_for("static", filename=name, v=__version__)
+
+
+def bootstrap_css() -> str:
+    """Return the address of the installed Bootstrap; the version of its package lets browsers keep it for good."""
+    return url_for("bootstrap.static", filename="css/bootstrap.min.css", v=_BOOTSTRAP_VERSION)
 
 
 def _attach_login(app: Flask) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any, Final
 
 from flask import Blueprint, Response, request
@@ -79,7 +78,7 @@ def index() -> Response:
         "total": len(found),
         "limit": page.limit,
         "offset": page.offset,
-        "allowKeyReveal": container().settings.allow_api_key_reveal,
+        "allowKeyReveal": False,  # every key is stored as a hash only
     }
     return answer(body, headers={"X-Total-Count": str(len(found))})
 
@@ -133,7 +132,7 @@ def shown(key: ApiKey) -> dict[str, Any]:
         "id": key.id,
         "name": key.name,
         "key": service.masked(key),
-        "state": service.state_of(key, time.time()),
+        "state": service.state_of(key, container().keys.now()),
         "scopes": sorted(key.scopes),
         "allowedModels": key.allowed_models,
         "blockedModels": key.blocked_models,

@@ -47,9 +47,8 @@ def log(log_id: str) -> Response:
         "bytesIn": record.bytes_in,
         "bytesOut": record.bytes_out,
         "tag": record.tag,
-        "attemptDetails": [_attempt(attempt) for attempt in record.attempts],
     }
-    return answer({"log": body})
+    return answer({"log": body, "attempts": [_attempt(attempt) for attempt in record.attempts]})
 
 
 @blueprint.get("/api/audit")

@@ -115,11 +115,10 @@ def row_of(line: bytes) -> Row:
     Raises:
         ValueError: it is damaged or of an unknown version.
     """
-    version, *values, attempts = _decode(line)
-    if version != LINE_VERSION:
+    values: Row = _decode(line)
+    if values[0] != LINE_VERSION:
         raise ValueError("unknown version of a line")
-    values.append(bytes(attempts).decode())
-    return tuple(values)
+    return (*values[1:-1], str(values[-1], "utf-8"))
 
 
 def insert_batch(sql: Sql, rows: Sequence[Row]) -> int:

@@ -65,9 +65,7 @@ def add(sql: Sql, rows: Iterable[Row]) -> None:
         return
     days: Groups = {}
     for key, sums in hours.items():
-        day = (key[0] - key[0] % DAY_S, *key[1:])
-        present = days.get(day)
-        days[day] = sums if present is None else [a + b for a, b in zip(present, sums, strict=True)]
+        _merge(days, (key[0] - key[0] % DAY_S, *key[1:]), sums)
     for table, groups in ((HOURLY, hours), (DAILY, days)):
         # Sorted, so that two workers lock the same rows in the same order.
         values = [(*key, *groups[key]) for key in sorted(groups)]
@@ -96,69 +94,66 @@ def prune(sql: Sql, *, hourly_before: float, daily_before: float) -> int:
 
 
 _key_of: Final = itemgetter(
-    *(POSITIONS[name] for name in ("time", "kind", "api_key_id", "provider", "model", "connection_id", "endpoint"))
+    *(POSITIONS[name] for name in ("kind", "api_key_id", "provider", "model", "connection_id", "endpoint"))
 )
-_counted_of: Final = itemgetter(
-    *(
-        POSITIONS[name]
-        for name in (
-            "outcome",
-            "attempts",
-            "cache",
-            "tokens_in",
-            "tokens_out",
-            "cache_read",
-            "cache_write",
-            "reasoning",
-            "cost_kind",
-            "cost_nano_usd",
-            "duration_ms",
-            "ttft_ms",
-        )
-    )
+_TIME: Final = POSITIONS["time"]
+_OUTCOME: Final = POSITIONS["outcome"]
+_ATTEMPTS: Final = POSITIONS["attempts"]
+_CACHE: Final = POSITIONS["cache"]
+_COST: Final = POSITIONS["cost_nano_usd"]
+_COST_KIND: Final = POSITIONS["cost_kind"]
+_DURATION: Final = POSITIONS["duration_ms"]
+_TTFT: Final = POSITIONS["ttft_ms"]
+_TOKENS: Final = tuple(
+    (_SUMS.index(name), POSITIONS[name])
+    for name in ("tokens_in", "tokens_out", "cache_read", "cache_write", "reasoning")
 )
 
 
 def _grouped(rows: Iterable[Row]) -> Groups:
-    groups: Groups = {}
+    """Add rows up by hour and key."""
+    by_key: dict[Key, list[Any]] = {}
     for row in rows:
-        time, kind, api_key_id, provider, model, connection_id, endpoint = _key_of(row)
-        if kind != "request":
-            continue
-        hour = int(time) - int(time) % HOUR_S
-        key = (hour, api_key_id or "", provider or "", model or "", connection_id or "", "", endpoint)
-        sums = groups.get(key)
+        hour = int(row[_TIME]) // HOUR_S
+        key = (hour, *_key_of(row))
+        sums = by_key.get(key)
         if sums is None:
-            sums = groups[key] = _NOTHING.copy()
+            sums = by_key[key] = _NOTHING.copy()
         _count(sums, row)
+    groups: Groups = {}
+    for (hour, kind, api_key_id, provider, model, connection_id, endpoint), sums in by_key.items():
+        if kind == "request":
+            names = (api_key_id or "", provider or "", model or "", connection_id or "", "", endpoint)
+            _merge(groups, (hour * HOUR_S, *names), sums)
     return groups
+
+
+def _merge(groups: Groups, key: Key, sums: list[Any]) -> None:
+    present = groups.get(key)
+    groups[key] = sums if present is None else [a + b for a, b in zip(present, sums, strict=True)]
 
 
 def _count(sums: list[Any], row: Row) -> None:
     """Add one row; positions as in `_SUMS` (checked by a test), because this runs for every request."""
-    outcome, attempts, cache, tokens_in, tokens_out, read, written, reasoning, kind, cost, duration, ttft = _counted_of(
-        row
-    )
     sums[0] += 1
-    if outcome == "cancelled":
-        sums[2] += 1
-    elif outcome != "success":
-        sums[1] += 1
-    if attempts > 1:
+    outcome = row[_OUTCOME]
+    if outcome != "success":
+        sums[2 if outcome == "cancelled" else 1] += 1
+    if row[_ATTEMPTS] > 1:
         sums[3] += 1
-    if cache == "hit":
+    if row[_CACHE] == "hit":
         sums[4] += 1
-    sums[5] += tokens_in or 0
-    sums[6] += tokens_out or 0
-    sums[7] += read or 0
-    sums[8] += written or 0
-    sums[9] += reasoning or 0
-    if kind == "billed":
-        sums[10] += cost or 0
-    elif kind == "subscription":
-        sums[11] += cost or 0
-    else:
-        sums[12] += 1
+    for at, position in _TOKENS:
+        if tokens := row[position]:
+            sums[at] += tokens
+    match row[_COST_KIND]:
+        case "billed":
+            sums[10] += row[_COST] or 0
+        case "subscription":
+            sums[11] += row[_COST] or 0
+        case _:
+            sums[12] += 1
+    duration, ttft = row[_DURATION], row[_TTFT]
     sums[13] += duration
     if ttft is not None:
         sums[14] += ttft

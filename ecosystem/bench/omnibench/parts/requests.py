@@ -42,7 +42,9 @@ def run(bench: Bench) -> Findings:
         _compare_peers(bench, section, samples, peers)
     for peer in peers:
         bench.park.stop(peer.server)
-    return Findings(_bars([line for line in lines if line.target == bench.omniroute.name]), section, versions)
+    bars = _bars([line for line in lines if line.target == bench.omniroute.name])
+    waiting = [sample.waiting_share for sample in samples if sample.target == bench.omniroute.name]
+    return Findings(bars, section, versions, waiting)
 
 
 def _row(line: calls.Line) -> tuple[str, ...]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import statistics
+from pathlib import Path
 from typing import Final
 
 from omnibench import calls, fill
@@ -23,7 +25,8 @@ from omnibench.targets import (
 
 _KEYS: Final = 300
 _CONNECTIONS: Final = 70
-_MODELS: Final = 2_600
+_OWN_MODELS: Final = 400
+"""Models of an operator's own provider row; with the built-in ones they are 2,600 and some."""
 
 
 def run(bench: Bench) -> Findings:
@@ -52,7 +55,7 @@ def run(bench: Bench) -> Findings:
         Bar("Full against empty database: CPU per request", ratio.cpu.median, 1.05, "×", digits=3, note=note),
         Bar("Full and empty database: failed requests", sum(s.failed for s in samples), 0, "", digits=0),
     ]
-    return Findings(bars, section)
+    return Findings(bars, section, waiting_shares=[sample.waiting_share for sample in samples])
 
 
 def _row(name: str, samples: list[calls.Sample]) -> tuple[str, ...]:
@@ -67,19 +70,28 @@ def _row(name: str, samples: list[calls.Sample]) -> tuple[str, ...]:
 def _full_server(bench: Bench) -> tuple[Target, str]:
     """Build a data directory as it is after long use, start a server on it, and say what is in it."""
     data_dir = bench.data_dir()
-    server, port, _ = start_omniroute(bench.park, data_dir, bench.cores, name="filling")
+    settings = {"OMNIROUTE_PROVIDERS_FILE": str(_write_models(bench.scratch))}
+    server, port, _ = start_omniroute(bench.park, data_dir, bench.cores, name="filling", settings=settings)
     management = login(port)
     add_upstream(management, bench.upstream)
     key = add_key(management)
     key_ids = [management.post("/api/keys", {"name": f"key {n}"})["id"] for n in range(_KEYS - 1)]
     connection_ids = _add_connections(management)
-    models = management.get("/api/models/catalog?limit=1")["total"]
+    models = sum(len(row["models"]) for row in management.get("/api/models/catalog")["catalog"].values())
     bench.park.stop(server)
     rows = fill.fill_request_log(data_dir, bench.plan.state_rows, key_ids, connection_ids)
-    server, port, worker = start_omniroute(bench.park, data_dir, bench.cores, name="full")
+    server, port, worker = start_omniroute(bench.park, data_dir, bench.cores, name="full", settings=settings)
     facts = f"{rows:,} rows in the request log, {_CONNECTIONS} connections, {models:,} models, {_KEYS} keys"
     bench.say(f"  full: {facts}")
     return as_target("full", server, port, worker, key), facts
+
+
+def _write_models(folder: Path) -> Path:
+    models = [{"id": f"model-{number_}", "context": 128_000, "max_output": 8_192} for number_ in range(_OWN_MODELS)]
+    urls = {"openai_chat": "https://models.invalid/v1/chat/completions"}
+    path = folder / "providers.json"
+    path.write_text(json.dumps({"providers": [{"id": "own", "name": "Own", "urls": urls, "models": models}]}))
+    return path
 
 
 def _add_connections(management: Management) -> list[str]:

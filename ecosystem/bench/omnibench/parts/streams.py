@@ -24,11 +24,15 @@ def run(bench: Bench) -> Findings:
         "500 fast ones are opened at once. Time to first content counts from before the connect. Gaps are the times "
         "between chunks as they arrive; chunks that came in one read have none."
     )
-    bars = _paced(bench, section) + _fast(bench, section) + _few(bench, section)
-    return Findings(bars, section)
+    findings = Findings([], section)
+    for measure in (_paced, _fast, _few):
+        bars, samples = measure(bench, section)
+        findings.bars += bars
+        findings.waiting_shares += [s.waiting_share for s in samples if s.target == "omniroute"]
+    return findings
 
 
-def _paced(bench: Bench, section: Section) -> list[Bar]:
+def _paced(bench: Bench, section: Section) -> tuple[list[Bar], list[flows.FlowSample]]:
     """Run the thousand streams through a fresh server each round, so that their memory shows."""
     plan = bench.plan
     count, chunks = 1_000, plan.slow_chunks
@@ -51,7 +55,7 @@ def _paced(bench: Bench, section: Section) -> list[Bar]:
     memory = spread([s.rss_per_stream for s in samples if s.target == "omniroute"])
     section.table(flows.HEADER, [flows.row(flows.line(samples, name)) for name in ("direct", "omniroute")])
     short = "" if chunks == 200 else f"{chunks} chunks each in this quick run"
-    return [
+    bars = [
         Bar("1,000 streams: not whole", mine.opened - mine.whole, 0, "", digits=0, note=short),
         Bar("1,000 streams: chunks lost or out of order", mine.lost + mine.reordered, 0, "", digits=0, note=short),
         Bar(
@@ -64,14 +68,15 @@ def _paced(bench: Bench, section: Section) -> list[Bar]:
         ),
         Bar("1,000 streams: memory per open stream", memory.median / 1024, 60, "KB", digits=1),
     ]
+    return bars, samples
 
 
-def _fast(bench: Bench, section: Section) -> list[Bar]:
+def _fast(bench: Bench, section: Section) -> tuple[list[Bar], list[flows.FlowSample]]:
     flow = flows.Flow("500 at 200 chunks/s", FAST_STREAM_MODEL, 500, 200, 0.0, 60)
     samples = flows.compare(bench.targets, flow, bench.plan.fast_rounds, bench.cores, bench.say)
     mine = flows.line(samples, bench.omniroute.name)
     section.table(flows.HEADER, [flows.row(flows.line(samples, target.name)) for target in bench.targets])
-    return [
+    bars = [
         Bar("500 fast streams: not whole", mine.opened - mine.whole, 0, "", digits=0),
         Bar(
             "500 fast streams: chunks relayed per second",
@@ -85,16 +90,18 @@ def _fast(bench: Bench, section: Section) -> list[Bar]:
         ),
         Bar("500 fast streams: CPU per chunk", mine.cpu_us_per_chunk.median, 50, "µs", digits=1),
     ]
+    return bars, samples
 
 
-def _few(bench: Bench, section: Section) -> list[Bar]:
+def _few(bench: Bench, section: Section) -> tuple[list[Bar], list[flows.FlowSample]]:
     flow = flows.Flow("50 at 200 chunks/s", FAST_STREAM_MODEL, 50, 200, 50 / _NEW_PER_S, 30)
     samples = flows.compare(bench.targets, flow, bench.plan.few_rounds, bench.cores, bench.say)
     mine = flows.line(samples, bench.omniroute.name)
     section.table(flows.HEADER, [flows.row(flows.line(samples, target.name)) for target in bench.targets])
     ratio, single = mine.wall_ratio, mine.stream_ratio
     note = f"the median stream: {single.median:.3f}×" if single else ""
-    return [
+    bars = [
         Bar("50 fast streams: not whole", mine.opened - mine.whole, 0, "", digits=0),
         Bar("50 fast streams: time against direct", ratio.median if ratio else None, 1.03, "×", digits=3, note=note),
     ]
+    return bars, samples

@@ -1,0 +1,69 @@
+"""The whole application in this process, with an admin's key."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from omniroute import create_app
+from omniroute.container import Container, container_of
+from omniroute.secret import Secret
+from omniroute.services.keys import SYSTEM
+from omniroute.settings import Settings
+
+
+@dataclass
+class App:
+    """An application and what calls it."""
+
+    app: Flask
+    own: Container
+    admin_key: str
+
+    def client(self, key: str | None = None, address: str = "127.0.0.1") -> FlaskClient:
+        """Return a client with a key, or without any."""
+        client = self.app.test_client()
+        client.environ_base["REMOTE_ADDR"] = address
+        client.environ_base["HTTP_HOST"] = "localhost:20128"
+        if key is not None:
+            client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {key}"
+        return client
+
+    @property
+    def admin(self) -> FlaskClient:
+        """A client that may do everything."""
+        return self.client(self.admin_key)
+
+    def key(self, **fields: Any) -> str:
+        """Create an API key."""
+        return self.own.keys.create({"name": "test", **fields}, SYSTEM).secret
+
+
+@contextmanager
+def whole_app(settings: Settings, **changes: Any) -> Iterator[App]:
+    """Build the application on the data directory of `settings`."""
+    fixed = {"initial_password": Secret("correct horse battery"), "metrics": False, **changes}
+    app = create_app(dataclasses.replace(settings, **fixed))
+    own = container_of(app)
+    try:
+        yield App(app, own, own.keys.create({"name": "admin", "scopes": ("admin",)}, SYSTEM).secret)
+    finally:
+        own.transport.http.close()
+        own.database.dispose()
+
+
+def error_of(response: TestResponse) -> dict[str, Any]:
+    """Return the error of a management answer."""
+    document = response.get_json()
+    assert set(document) == {"error"}
+    error: dict[str, Any] = document["error"]
+    assert {"code", "message", "requestId"} <= set(error)
+    assert response.headers["X-OmniRoute-Error-Code"] == error["code"]
+    return error
