@@ -21,6 +21,7 @@ from omniroute.blueprints.dashboard import pages
 from omniroute.blueprints.dashboard import setup as dashboard
 from omniroute.blueprints.inference import chat, me
 from omniroute.blueprints.inference import models as inference_models
+from omniroute.blueprints.inference.lane import Application, Lane
 from omniroute.blueprints.management import (
     auth,
     health,
@@ -100,7 +101,7 @@ def build(settings: Settings | None = None) -> Flask:
         log.log(logging.WARNING if notice.level is Level.WARNING else logging.INFO, "%s", notice.text)
     for warning in first_start.refuse_unsafe_public_bind(settings):
         log.warning("%s", warning)
-    app = Flask(__name__)
+    app = Application(__name__)
     own = _container(settings)
     attach(app, own)
     _attach_database(app, settings)
@@ -145,7 +146,15 @@ def _container(settings: Settings) -> Container:
         base_path=settings.base_path,
         is_always_secure=settings.auth_cookie_secure,
     )
-    lockout = Lockout(database=database, now=time.time, sleep=time.sleep)
+    lockout = Lockout(
+        database=database,
+        now=time.time,
+        sleep=time.sleep,
+        is_enabled=lambda: (
+            not settings.is_loopback_bind
+            or snapshots.current.settings.get(("security", "bruteForceProtection")) is not False
+        ),
+    )
     catalogue = catalog.load(settings.providers_file)
     directories = Directories(catalogue, snapshots.current, default_context=settings.context_length_default)
     snapshots.subscribe(directories.rebuild)
@@ -257,7 +266,7 @@ def _attach_database(app: Flask, settings: Settings) -> None:
     migrate.init_app(app, db)
 
 
-def _attach_routes(app: Flask, own: Container) -> None:
+def _attach_routes(app: Application, own: Container) -> None:
     settings = own.settings
     guard = guards.Guard(
         access=own.access,
@@ -279,6 +288,7 @@ def _attach_routes(app: Flask, own: Container) -> None:
     for module in _VIEWS:
         app.register_blueprint(module.blueprint)
     guard.seal(app)
+    app.lane = Lane(guard, own)
 
 
 def _attach_cli(app: Flask) -> None:

@@ -55,6 +55,7 @@ Environ = dict[str, Any]
 CALLER: Final = "omniroute.caller"
 ACTOR: Final = "omniroute.actor"
 REQUEST_ID: Final = "omniroute.request_id"
+CSRF_HEADER: Final = "HTTP_X_OMNIROUTE_CSRF"
 _ROUTE: Final = "omniroute.route"
 _STARTED_COOKIE: Final = "omniroute.renewed_cookie"
 
@@ -145,21 +146,19 @@ class Guard:
         """
         self._table = verify(app.url_map, routes)
 
+    def route(self, method: str, rule: str) -> Route:
+        """Return the row of a sealed rule."""
+        return self._table[rule][method]
+
     # --- before the view ---------------------------------------------------------------------------------------------
 
     def check(self) -> WsgiResponse | None:
         """Admit the request, answer it, or raise what it lacks."""
         current: Request = request._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001 - one look-up
         environ = current.environ
-        if _INTERNAL_PREFIX in "\n".join(environ):  # one search over all names costs a tenth of a loop
-            drop_internal_headers(environ)
-        environ[REQUEST_ID] = new_id("req")
         rule = current.url_rule
         route = self._table.get(rule.rule, _NOTHING).get(environ["REQUEST_METHOD"]) if rule is not None else None
-        environ[_ROUTE] = route
-        if self._is_draining() and (route is None or route.rule != "/healthz"):
-            raise ServerDraining(retry_after_s=5.0)
-        refuse_confusing_path(environ, route)
+        self._begin(environ, route)
         if route is None:
             if rule is None:
                 return None  # Flask raises its 404 or 405 next
@@ -168,13 +167,35 @@ class Guard:
             self._check_size(environ, self._inference_body_limit)
             if environ["REQUEST_METHOD"] == "OPTIONS":
                 return self._preflight(environ, route)
-            environ[CALLER] = self._inference_caller(environ, route.endpoint, route.scope)
+            environ[CALLER] = self._inference_caller(environ, route)
             return None
         self._check_size(environ, self._body_limit)
         current.max_content_length = self._body_limit
         if environ["REQUEST_METHOD"] == "OPTIONS":
             return self._preflight(environ, route)
         return self._check_tier(environ, route)
+
+    def admit(self, environ: Environ, route: Route) -> None:
+        """Do for one inference request what :meth:`check` does, on the WSGI environment alone.
+
+        For callers by credential; those by session need Flask, because their CSRF token is Flask-WTF's.
+
+        Raises:
+            OmniRouteError: what the request lacks.
+        """
+        self._begin(environ, route)
+        self._check_size(environ, self._inference_body_limit)
+        environ[CALLER] = self._access.authenticate_inference(environ, route.endpoint, route.scope)
+
+    def _begin(self, environ: Environ, route: Route | None) -> None:
+        """Give the request its identity and refuse it while the server goes down, or for an ambiguous path."""
+        if _INTERNAL_PREFIX in "\n".join(environ):  # one search over all names costs a tenth of a loop
+            drop_internal_headers(environ)
+        environ[REQUEST_ID] = new_id("req")
+        environ[_ROUTE] = route
+        if self._is_draining() and (route is None or route.rule != "/healthz"):
+            raise ServerDraining(retry_after_s=5.0)
+        refuse_confusing_path(environ, route)
 
     def _check_size(self, environ: Environ, limit: int) -> None:
         length = environ.get("CONTENT_LENGTH")
@@ -194,13 +215,13 @@ class Guard:
                 response.headers["Access-Control-Allow-Headers"] = wanted
         return response
 
-    def _inference_caller(self, environ: Environ, endpoint: str, scope: str | None) -> Caller:
-        if "HTTP_X_OMNIROUTE_CSRF" in environ and carried_credential(environ) is None:
+    def _inference_caller(self, environ: Environ, route: Route) -> Caller:
+        if CSRF_HEADER in environ and carried_credential(environ) is None:
             caller = self._access.session_caller(environ)
             if caller is not None:
                 self._check_csrf_token(environ, None)
                 return caller
-        return self._access.authenticate_inference(environ, endpoint, scope)
+        return self._access.authenticate_inference(environ, route.endpoint, route.scope)
 
     def _check_tier(self, environ: Environ, route: Route) -> WsgiResponse | None:
         match route.tier:
@@ -338,18 +359,10 @@ class Guard:
         """Add the headers that every answer carries, and those of its family."""
         environ = request.environ
         headers = response.headers
-        headers.add("X-OmniRoute-Version", __version__)
-        headers.add("X-OmniRoute-Request-Id", environ.get(REQUEST_ID) or new_id("req"))
-        correlation_id = environ.get("HTTP_X_REQUEST_ID")
-        if correlation_id is not None and _CORRELATION_ID.fullmatch(correlation_id):
-            headers["X-Request-Id"] = correlation_id
+        for name, value in self.headers_of(environ).items():
+            headers[name] = value
         route: Route | None = environ.get(_ROUTE)
         if route is not None and route.tier is Tier.C:
-            caller: Caller | None = environ.get(CALLER)
-            if caller is not None and caller.is_anonymous:
-                headers["X-OmniRoute-Auth"] = "anonymous"
-            if self._cors_origins:
-                self._add_cors(environ, response)
             return response
         headers["X-Content-Type-Options"] = "nosniff"
         if response.mimetype == "text/html":
@@ -362,6 +375,24 @@ class Guard:
             self._sessions.set_cookie(response, environ, token)
         return response
 
+    def headers_of(self, environ: Environ) -> dict[str, str]:
+        """Return the headers that every answer carries, and those of inference answers."""
+        headers = {
+            "X-OmniRoute-Version": __version__,
+            "X-OmniRoute-Request-Id": environ.get(REQUEST_ID) or new_id("req"),
+        }
+        correlation_id = environ.get("HTTP_X_REQUEST_ID")
+        if correlation_id is not None and _CORRELATION_ID.fullmatch(correlation_id):
+            headers["X-Request-Id"] = correlation_id
+        route: Route | None = environ.get(_ROUTE)
+        if route is not None and route.tier is Tier.C:
+            caller: Caller | None = environ.get(CALLER)
+            if caller is not None and caller.is_anonymous:
+                headers["X-OmniRoute-Auth"] = "anonymous"
+            if self._cors_origins:
+                headers.update(self._cors_headers(environ))
+        return headers
+
     def _cors_origin(self, environ: Environ) -> str | None:
         origin: str | None = environ.get("HTTP_ORIGIN")
         if origin is None or not self._cors_origins:
@@ -370,14 +401,16 @@ class Guard:
             return "*"
         return origin if origin in self._cors_origins else None
 
-    def _add_cors(self, environ: Environ, response: Response) -> None:
+    def _cors_headers(self, environ: Environ) -> dict[str, str]:
         """Never with credentials: a browser must not send our cookie along for another origin."""
+        headers = {}
         allowed = self._cors_origin(environ)
         if allowed != "*":
-            response.headers.add("Vary", "Origin")
+            headers["Vary"] = "Origin"
         if allowed is not None:
-            response.headers["Access-Control-Allow-Origin"] = allowed
-            response.headers["Access-Control-Expose-Headers"] = "X-OmniRoute-Request-Id, Retry-After"
+            headers["Access-Control-Allow-Origin"] = allowed
+            headers["Access-Control-Expose-Headers"] = "X-OmniRoute-Request-Id, Retry-After"
+        return headers
 
     # --- errors ------------------------------------------------------------------------------------------------------
 
@@ -469,13 +502,9 @@ def render_error(error: OmniRouteError) -> Response:
     number = environ.setdefault(REQUEST_ID, new_id("req"))
     route: Route | None = environ.get(_ROUTE)
     match route.family if route is not None else family_of(environ["PATH_INFO"]):
-        case Family.OPENAI:
-            response = Response(
-                openai_errors.render(error), openai_errors.status_of(error), mimetype="application/json"
-            )
-        case Family.ANTHROPIC:
-            body = anthropic_errors.render(error, number)
-            response = Response(body, anthropic_errors.status_of(error), mimetype="application/json")
+        case Family.OPENAI | Family.ANTHROPIC as family:
+            status, body = render_inference_error(error, family, number)
+            response = Response(body, status, mimetype="application/json")
         case Family.MANAGEMENT:
             return management_errors.render(error, number)
         case Family.PLAIN:
@@ -489,6 +518,13 @@ def render_error(error: OmniRouteError) -> Response:
             raise AssertionError(f"no dialect for {unknown}")
     management_errors.add_headers(response, error)
     return response
+
+
+def render_inference_error(error: OmniRouteError, family: Family, request_id: str) -> tuple[int, bytes]:
+    """Return status and body of an error on an inference path."""
+    if family is Family.ANTHROPIC:
+        return anthropic_errors.status_of(error), anthropic_errors.render(error, request_id)
+    return openai_errors.status_of(error), openai_errors.render(error)
 
 
 def add_error_headers(response: Response, error: OmniRouteError) -> None:

@@ -98,6 +98,20 @@ def splice(top: TopLevel, changes: Mapping[str, bytes | None]) -> bytes:
     return body
 
 
+def rename_member(body: bytes, key: str, old: bytes, new: bytes) -> bytes:
+    """Replace the value `old` of a top-level key in a body that is known to be JSON.
+
+    An answer usually spells the member in one of two ways and holds it once; only otherwise is it scanned.
+    """
+    name = msgspec.json.encode(key)
+    for colon in (b":", b": "):
+        member = name + colon + old
+        if body.count(member) == 1:
+            return body.replace(member, name + colon + new, 1)
+    top = scan(body)
+    return splice(top, {key: new}) if key in top else body
+
+
 def check_depth(body: bytes, limit: int = MAX_DEPTH) -> None:
     """Refuse valid JSON that is nested deeper than `limit`, without building objects.
 
@@ -148,23 +162,32 @@ def _brackets_outside_strings(body: bytes) -> bytes:
 def _walk(body: bytes, members: Mapping[str, msgspec.Raw]) -> dict[str, tuple[int, int]] | None:
     """Find the spans by going through the members in order; None when the text is not as plain as that needs."""
     spans: dict[str, tuple[int, int]] = {}
-    position = _skip(body, body.index(b"{") + 1)
+    position = body.index(b"{") + 1
     for key, raw in members.items():
-        quoted = b'"' + key.encode() + b'"'
-        if not body.startswith(quoted, position):
+        if body[position] in _WHITESPACE:
+            position = _skip(body, position)
+        quoted = b'"' + key.encode() + b'":'
+        if body.startswith(quoted, position):  # no space before the colon, as nearly everybody writes it
+            position += len(quoted)
+        elif body.startswith(quoted[:-1], position):
+            position = _skip(body, position + len(quoted) - 1)
+            if body[position] != 0x3A:  # ":"
+                return None
+            position += 1
+        else:
             return None
-        position = _skip(body, position + len(quoted))
-        if body[position] != 0x3A:  # ":"
-            return None
-        position = _skip(body, position + 1)
+        if body[position] in _WHITESPACE:
+            position = _skip(body, position)
         value = bytes(raw)
         if not body.startswith(value, position):
             return None
         end = position + len(value)
         spans[key] = (position, end)
-        position = _skip(body, end)
+        position = end if body[end] not in _WHITESPACE else _skip(body, end)
         if body[position] == 0x2C:  # ","
-            position = _skip(body, position + 1)
+            position += 1
+    if body[position] in _WHITESPACE:
+        position = _skip(body, position)
     return spans if body[position] == 0x7D else None  # "}"
 
 

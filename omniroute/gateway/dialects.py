@@ -44,7 +44,7 @@ class Dialect:
     terminal: bytes
     new_stream: Callable[[TopLevel, str | None, Trailer], PassthroughStream]
     stream_edits: Callable[[TopLevel], Edits]
-    read_answer: Callable[[bytes], Usage | None]
+    read_answer: Callable[[bytes], tuple[Usage, bytes] | None]
     status_of: Callable[[OmniRouteError], int]
     render_error: Callable[[OmniRouteError, str], bytes]
     render_in_stream: Callable[[OmniRouteError, str], bytes]

@@ -36,7 +36,7 @@ from omniroute.errors import (
     UrlBlocked,
 )
 from omniroute.formats.passthrough import PassthroughStream
-from omniroute.formats.splice import TopLevel, scan, splice
+from omniroute.formats.splice import TopLevel, rename_member, scan, splice
 from omniroute.formats.usage import Usage
 from omniroute.gateway.accounting import Observer, RequestLog, Settlement
 from omniroute.gateway.clocks import Clocks
@@ -260,30 +260,30 @@ class Run:
         self._driver = gevent.spawn(self._drive, targets)
         if self._is_stream:
             return self._open_stream()
-        handover = self.wait(self.clocks.before_commit_s + self.clocks.answer.total_s)
-        if handover is None:
-            raise UpstreamTimeout("total")
-        if isinstance(handover, OpenStream):  # cannot be: a whole answer was asked for
-            handover.response.close()
+        handover = self.wait(None)  # every step of the driver has a time limit of its own
+        if handover is None or isinstance(handover, OpenStream):
             raise InternalError
         self._watch.stop()
         return self._finish_whole(handover)
 
-    def wait(self, timeout_s: float) -> Handover | None:
-        """Wait for the driver; None when it has nothing yet after `timeout_s`.
+    def wait(self, timeout_s: float | None) -> Handover | None:
+        """Wait for the driver; None when it has nothing yet after `timeout_s`. Longer waits watch the client.
 
         Raises:
             ClientGone: the client left meanwhile.
         """
-        with suppress(gevent.Timeout):
-            self._handover.get(timeout=min(timeout_s, _WATCH_AFTER_S))
-        if not self._handover.ready():
-            self._watch.start()
-            with suppress(gevent.Timeout):
-                self._handover.get(timeout=timeout_s)
+        timer = gevent.get_hub().loop.timer(_WATCH_AFTER_S)
+        timer.start(self._watch.start)
+        try:
+            handover = self._handover.get(timeout=timeout_s)
+        except gevent.Timeout:
+            return None
+        finally:
+            timer.stop()
+            timer.close()
         if self.is_client_gone:
             raise ClientGone
-        return self._handover.get() if self._handover.ready() else None
+        return handover
 
     def abandon(self, error: BaseException) -> None:
         """Settle a run whose opening raised."""
@@ -568,11 +568,12 @@ class Run:
         if "event-stream" in content_type:
             raise UpstreamProtocolError("The provider streamed although a whole answer was asked for.")
         body = read_all(response, self.clocks.answer.total_s, MAX_ANSWER_BYTES, self.now)
-        usage = self.dialect.read_answer(body)
-        if usage is None:
+        read = self.dialect.read_answer(body)
+        if read is None:
             raise _Failed(self._classified(response.status, response.headers, body, target))
-        if target.model != self._requested:
-            body = splice(scan(body), {"model": msgspec.json.encode(self._requested)})
+        usage, named = read
+        if named and target.model != self._requested:
+            body = rename_member(body, "model", named, msgspec.json.encode(self._requested))
         return WholeAnswer(response.status, body, usage, target, response.headers.get("x-request-id"))
 
     def _read_until_content(self, response: UpstreamResponse, target: Target) -> OpenStream:

@@ -37,8 +37,8 @@ timeout = 60
 graceful_timeout = _settings.shutdown_timeout_ms // 1000 + _DRAIN_MARGIN_S
 keepalive = 30  # also how long a client may take to send its headers
 max_requests = 0
-# `x_session_id` is a header that clients send; the guard drops every other name with an underscore.
-header_map = "dangerous"
+# Names with an underscore could imitate their hyphen forms in the WSGI environment.
+header_map = "drop"
 forwarded_allow_ips = "127.0.0.1,::1"
 control_socket_disable = True
 accesslog = None

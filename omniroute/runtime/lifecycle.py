@@ -26,6 +26,7 @@ from omniroute import __version__
 from omniroute.runtime import memory
 from omniroute.runtime.jobs import Jobs
 from omniroute.runtime.leadership import Leadership
+from omniroute.services.metrics import Metrics
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -81,6 +82,8 @@ def start(app: Flask, worker: Any) -> None:
         gevent.spawn(_sweep_idle_connections, own),
         gevent.spawn(_watch_memory, life),
     ]
+    if isinstance(own.metrics, Metrics):
+        life.greenlets.append(gevent.spawn(own.metrics.flush_forever, sleep=gevent.sleep))
     if own.settings.scheduler == "auto":
         life.jobs = Jobs(own.maintenance)
         runtime = own.settings.data_dir / "runtime"
@@ -103,6 +106,8 @@ def stop(app: Flask) -> None:
     if life.leadership is not None:
         life.leadership.stop()
     life.container.request_log.stop()
+    if isinstance(life.container.metrics, Metrics):
+        life.container.metrics.flush()
     life.container.transport.http.close()
     life.container.database.dispose()
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Final
 
+import msgspec
 from sqlalchemy import Column, Connection, Table, text
 from sqlalchemy.dialects.postgresql import Insert, dialect, insert
 from sqlalchemy.engine import URL, make_url
@@ -45,21 +46,23 @@ def is_busy(error: BaseException | None) -> bool:
 
 
 def insert_many(connection: Connection, head: str, columns: Sequence[Column[Any]], rows: Rows, tail: str) -> int:
-    """Insert any number of rows with one statement, an array per column; return how many were inserted or updated.
+    """Insert any number of rows with one statement; return how many were inserted or updated.
 
-    The text does not depend on the number of rows, so that the driver parses it once and the server prepares it.
+    The rows travel as one JSON text that the server takes apart. Binding each value costs the driver, which runs on the
+    hub, more than ten times as much; and the text of the statement does not depend on the number of rows, so that it is
+    parsed and prepared once.
     """
     if not rows:
         return 0
-    statement = _many(head, tuple(_array_type(column) for column in columns), tail)
-    arrays = tuple(list(values) for values in zip(*rows, strict=True))
-    return connection.exec_driver_sql(statement, arrays).rowcount
+    statement = _many(head, tuple(_type_name(column) for column in columns), tail)
+    return connection.exec_driver_sql(statement, (msgspec.json.encode(rows).decode(),)).rowcount
 
 
 @lru_cache(maxsize=64)
 def _many(head: str, types: tuple[str, ...], tail: str) -> str:
-    return f"{head} SELECT * FROM unnest({','.join(f'%s::{name}[]' for name in types)}) {tail}"  # noqa: S608 - names from the schema
+    values = ", ".join(f"(item->>{position})::{name}" for position, name in enumerate(types))
+    return f"{head} SELECT {values} FROM jsonb_array_elements(%s::jsonb) AS item {tail}"  # noqa: S608 - names from the schema
 
 
-def _array_type(column: Column[Any]) -> str:
+def _type_name(column: Column[Any]) -> str:
     return str(column.type.compile(dialect=_DIALECT)).lower()

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 from omnibench import bodies, wrk
 from omnibench.machine import Cores
-from omnibench.processes import usage
+from omnibench.processes import TargetFailed, usage
 from omnibench.stats import Spread, paired_difference, paired_ratio, spread
 from omnibench.targets import CALL_MODEL, Target
 
 _AFTERWORK_S: Final = 0.35
 """The log is written in batches every 250 ms: the batch of the last requests belongs to the CPU of this run."""
+_PATIENCE: Final = 10
 
 Say = Callable[[str], None]
 
@@ -60,10 +61,19 @@ def body_for(target: Target, body: Body) -> bytes:
 
 
 def measure(target: Target, case: Case, seconds: float, number: int, cores: Cores) -> Sample:
-    """Drive one target once and account its worker."""
-    load = wrk.Load(target.url, body_for(target, case.body), target.headers, case.connections, seconds)
-    before = usage(target.worker_pid)
-    outcome = wrk.run(load, cores.rest)
+    """Drive one target once and account its worker; a target too slow for a single answer gets more time, once.
+
+    Raises:
+        TargetFailed: not one request was finished then either.
+    """
+    for length in (seconds, seconds * _PATIENCE):
+        load = wrk.Load(target.url, body_for(target, case.body), target.headers, case.connections, length)
+        before = usage(target.worker_pid)
+        outcome = wrk.run(load, cores.rest)
+        if outcome.requests:
+            break
+    else:
+        raise TargetFailed(f"{target.name} finished no request in {seconds * _PATIENCE:g} s\n{target.server.tail()}")
     time.sleep(_AFTERWORK_S)
     used = usage(target.worker_pid).since(before)
     return Sample(
@@ -73,7 +83,7 @@ def measure(target: Target, case: Case, seconds: float, number: int, cores: Core
         per_second=outcome.per_second,
         p50_ms=outcome.p50_ms,
         p99_ms=outcome.p99_ms,
-        cpu_us=1e6 * used.cpu_s / max(1, outcome.requests),
+        cpu_us=1e6 * used.cpu_s / outcome.requests,
         waiting_share=used.waiting_share,
         requests=outcome.requests,
         failed=outcome.failed,
@@ -93,8 +103,14 @@ def compare(
     seconds: float,
     cores: Cores,
     say: Say,
+    *,
+    most_connections: Mapping[str, int] | None = None,
 ) -> list[Sample]:
-    """Measure every target in every case, `rounds` times, the targets of a case right after each other."""
+    """Measure every target in every case, `rounds` times, the targets of a case right after each other.
+
+    `most_connections` leaves a target, by name, out of the cases with more.
+    """
+    bounds = most_connections or {}
     wanted = list(cases)
     samples: list[Sample] = []
     for number in range(rounds):
@@ -102,6 +118,8 @@ def compare(
             # With many connections much is in flight at the end and not counted: a longer run makes that small.
             length = seconds * 2 if case.connections >= 256 and seconds > 1 else seconds
             for target in rotate(targets, number):
+                if case.connections > bounds.get(target.name, case.connections):
+                    continue
                 sample = measure(target, case, length, number, cores)
                 samples.append(sample)
                 say(

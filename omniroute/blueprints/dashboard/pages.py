@@ -213,7 +213,8 @@ def snippets(base_url: str, secret: str | None = None) -> tuple[Snippet, ...]:
             "curl",
             "curl",
             f"curl -N {base_url}/v1/chat/completions \\\n"
-            f"  -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' \\\n"
+            f"  -H 'Authorization: Bearer {key}' \\\n"
+            "  -H 'Content-Type: application/json' \\\n"
             f"  -d '{body}'",
             "Streams an answer from the built-in sandbox; no provider account is needed.",
         ),

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Request
-
 from omniroute.errors import InvalidRequest, RequestTimeout, RequestTooLarge, UnsupportedMediaType
 
 
-def read_json_bytes(request: Request, *, limit: int, read_timeout_s: float) -> bytes:
+def read_json_bytes(environ: dict[str, Any], *, limit: int, read_timeout_s: float) -> bytes:
     """Return the body as bytes, unparsed.
 
     Raises:
@@ -17,7 +15,6 @@ def read_json_bytes(request: Request, *, limit: int, read_timeout_s: float) -> b
         RequestTooLarge: more than `limit` bytes, also where no length was announced.
         RequestTimeout: no byte for `read_timeout_s`.
     """
-    environ = request.environ
     media_type = environ.get("CONTENT_TYPE", "")
     if media_type != "application/json" and not _is_json(media_type):
         raise UnsupportedMediaType("Send the body as Content-Type: application/json.")

@@ -1,30 +1,41 @@
-"""Chat endpoints: OpenAI Chat Completions and Anthropic Messages, at every mount where clients look for them."""
+"""Chat endpoints: OpenAI Chat Completions and Anthropic Messages, at every mount where clients look for them.
+
+A call takes one of two ways to the same function. POST to the exact path takes the *lane* (`lane.py`), past Flask's
+request machinery; anything else that Flask routes here (a trailing slash, a dashboard session) comes through the views.
+"""
 
 from __future__ import annotations
+
+from typing import Any, Final
 
 from flask import Blueprint, Response, request
 
 from omniroute.blueprints.guard import CALLER, REQUEST_ID
 from omniroute.blueprints.inference.body import read_json_bytes
 from omniroute.blueprints.tiers import INFERENCE_MOUNTS
-from omniroute.container import container
-from omniroute.gateway.inference import Call, ClientGone
+from omniroute.container import Container, container
+from omniroute.gateway.inference import Answer, Call, ClientGone
 from omniroute.providers.requests import forwardable
 from omniroute.providers.spec import WireFormat
 
 blueprint = Blueprint("chat", __name__)
 
-_NOBODY_LISTENS = 499
+NOBODY_LISTENS: Final = 499
+ENDPOINTS: Final = {
+    "/chat/completions": (WireFormat.OPENAI_CHAT, "/v1/chat/completions"),
+    "/messages": (WireFormat.ANTHROPIC_MESSAGES, "/v1/messages"),
+}
+"""Path below a mount, to the format spoken there and the name of the endpoint in the log."""
 
 
 def chat_completions() -> Response:
     """Serve `POST /v1/chat/completions`."""
-    return _serve(WireFormat.OPENAI_CHAT, "/v1/chat/completions")
+    return _answer("/chat/completions")
 
 
 def messages() -> Response:
     """Serve `POST /v1/messages`."""
-    return _serve(WireFormat.ANTHROPIC_MESSAGES, "/v1/messages")
+    return _answer("/messages")
 
 
 for _mount in INFERENCE_MOUNTS:
@@ -32,31 +43,37 @@ for _mount in INFERENCE_MOUNTS:
     blueprint.add_url_rule(f"{_mount}/messages", view_func=messages, methods=["POST"])
 
 
-def _serve(client_format: WireFormat, endpoint: str) -> Response:
-    own = container()
-    environ = request.environ
+def _answer(path: str) -> Response:
+    answer = serve(request.environ, container(), *ENDPOINTS[path])
+    return Response(answer.body, status=answer.status, headers=dict(answer.headers))
+
+
+def serve(environ: dict[str, Any], own: Container, client_format: WireFormat, endpoint: str) -> Answer:
+    """Serve an admitted call, read from its WSGI environment.
+
+    Raises:
+        OmniRouteError: to be rendered in the dialect of the path.
+    """
     settings = own.settings
-    body = read_json_bytes(
-        request,
-        limit=settings.chat_max_body_bytes,
-        read_timeout_s=settings.client_read_timeout_ms / 1000,
-    )
+    client_socket = environ.get("gunicorn.socket")
     call = Call(
         request_id=environ[REQUEST_ID],
         endpoint=endpoint,
         client_format=client_format,
-        body=body,
+        body=read_json_bytes(
+            environ, limit=settings.chat_max_body_bytes, read_timeout_s=settings.client_read_timeout_ms / 1000
+        ),
         caller=environ[CALLER],
         client_headers=forwardable(environ),
         accepts_stream="text/event-stream" in environ.get("HTTP_ACCEPT", ""),
         tag=environ.get("HTTP_X_OMNIROUTE_TAG"),
-        client_socket=environ.get("gunicorn.socket"),
+        client_socket=client_socket,
     )
     try:
         answer = own.inference.open(call)
     except ClientGone:
-        return Response(status=_NOBODY_LISTENS)
-    if not isinstance(answer.body, bytes) and call.client_socket is not None:
+        return Answer(NOBODY_LISTENS, {}, b"")
+    if client_socket is not None and not isinstance(answer.body, bytes):
         # A client that takes no bytes for this long is treated as gone: the server's write raises.
-        call.client_socket.settimeout(settings.client_write_timeout_ms / 1000)
-    return Response(answer.body, status=answer.status, headers=dict(answer.headers))
+        client_socket.settimeout(settings.client_write_timeout_ms / 1000)
+    return answer

@@ -32,12 +32,17 @@ def render(error: OmniRouteError, request_id: str) -> Response:
 
 def add_headers(response: Response, error: OmniRouteError, code: str | None = None) -> None:
     """Add what every error answer says beside its body: the stable code, and when and whether to try again."""
-    headers = response.headers
-    headers["X-OmniRoute-Error-Code"] = code or error.error_code
+    for name, value in headers_of(error, code).items():
+        response.headers[name] = value
+
+
+def headers_of(error: OmniRouteError, code: str | None = None) -> dict[str, str]:
+    """Return the headers of an error answer, whatever its dialect."""
+    headers = {"X-OmniRoute-Error-Code": code or error.error_code}
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
         headers["retry-after-ms"] = str(max(1, math.ceil(error.retry_after_s * 1000)))
     if error.should_retry is not None:
         headers["x-should-retry"] = "true" if error.should_retry else "false"
-    for name, value in error.headers.items():
-        headers[name] = value
+    headers.update(error.headers)
+    return headers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from flask import Blueprint, Response
 
@@ -33,5 +34,11 @@ def monitoring() -> Response:
     if guard.optional_actor() is None:
         return answer({"status": health.status().value, "timestamp": now})
     report = health.report()
-    report["storage"]["lastBackupAt"] = iso_time(report["storage"]["lastBackupAt"])
-    return answer({**report, "timestamp": now})
+    return answer({**_with_iso_times(report), "timestamp": now})
+
+
+def _with_iso_times(value: Any) -> Any:
+    """Return a report with every `…At` field as the API spells times."""
+    if isinstance(value, dict):
+        return {name: iso_time(item) if name.endswith("At") else _with_iso_times(item) for name, item in value.items()}
+    return [_with_iso_times(item) for item in value] if isinstance(value, list) else value

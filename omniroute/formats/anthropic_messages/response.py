@@ -13,13 +13,16 @@ class _Answer(msgspec.Struct):
     type: str | None = None
     content: list[msgspec.Raw] | None = None
     usage: msgspec.Raw = msgspec.Raw(b"null")
+    model: msgspec.Raw = msgspec.Raw(b"")
 
 
 _DECODER = msgspec.json.Decoder(_Answer)
 
 
-def read_answer(body: bytes) -> Usage | None:
-    """Return the token counts of an answer, None when the body is an error object in spite of its status 200.
+def read_answer(body: bytes) -> tuple[Usage, bytes] | None:
+    """Return the token counts of an answer and its `model` as it is spelt there.
+
+    Returns None when the body is an error object in spite of its status 200.
 
     Raises:
         UpstreamProtocolError: the body is not a Messages answer.
@@ -32,4 +35,4 @@ def read_answer(body: bytes) -> Usage | None:
         return None
     if answer.content is None:
         raise UpstreamProtocolError("The provider's answer has no content.")
-    return read_fields(answer.usage).to_usage()
+    return read_fields(answer.usage).to_usage(), bytes(answer.model)

@@ -14,14 +14,17 @@ from omniroute.formats.usage import Usage
 class _Answer(msgspec.Struct):
     choices: list[msgspec.Raw] | None = None
     usage: msgspec.Raw = msgspec.Raw(b"null")
+    model: msgspec.Raw = msgspec.Raw(b"")
     error: Any = None
 
 
 _DECODER = msgspec.json.Decoder(_Answer)
 
 
-def read_answer(body: bytes) -> Usage | None:
-    """Return the token counts of an answer, None when the body is an error object in spite of its status 200.
+def read_answer(body: bytes) -> tuple[Usage, bytes] | None:
+    """Return the token counts of an answer and its `model` as it is spelt there.
+
+    Returns None when the body is an error object in spite of its status 200.
 
     Raises:
         UpstreamProtocolError: the body is not a Chat Completions answer.
@@ -34,4 +37,4 @@ def read_answer(body: bytes) -> Usage | None:
         return None
     if answer.choices is None:
         raise UpstreamProtocolError("The provider's answer has no choices.")
-    return read_usage(answer.usage)
+    return read_usage(answer.usage), bytes(answer.model)

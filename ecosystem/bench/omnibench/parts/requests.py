@@ -15,6 +15,10 @@ _PEER_WARM_UP_S: Final = 8
 """A just-in-time compiler needs thousands of calls until it is as fast as it gets."""
 
 
+_PEER_CONNECTIONS: Final = 64
+"""With 256 the slowest of them needs more than a whole measurement for its first answers."""
+
+
 def run(bench: Bench) -> Findings:
     """Measure all targets in turn, round by round."""
     plan = bench.plan
@@ -28,7 +32,8 @@ def run(bench: Bench) -> Findings:
     for target in targets:  # not counted: caches, connection pools and code paths get warm
         seconds = _PEER_WARM_UP_S if target in peers else 1
         calls.measure(target, Case(Body.SMALL, 16), seconds, 0, bench.cores)
-    samples = calls.compare(targets, cases, plan.rounds, plan.seconds, bench.cores, bench.say)
+    bounds = dict.fromkeys((peer.name for peer in peers), _PEER_CONNECTIONS)
+    samples = calls.compare(targets, cases, plan.rounds, plan.seconds, bench.cores, bench.say, most_connections=bounds)
     lines = calls.lines(samples)
     section = Section("Requests")
     section.say(
