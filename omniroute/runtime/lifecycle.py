@@ -198,12 +198,14 @@ def announce(server: Any) -> None:
     global _announced, _data_dir
     from omniroute.cli.welcome import welcome
     from omniroute.container import container_of
+    from omniroute.services.first_start import write_cli_token
 
     own = container_of(server.app.wsgi())
     settings = own.settings
     _data_dir = settings.data_dir
     runtime = settings.data_dir / "runtime"
     runtime.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_cli_token(runtime)
     facts = {"pid": os.getpid(), "address": settings.local_url, "version": __version__, "startedAt": time.time()}
     _announced = runtime / "server.json"
     temporary = runtime / f"server.json.{os.getpid()}"

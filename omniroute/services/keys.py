@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from omniroute.errors import NotFound, PermissionDenied, ValidationFailed
 from omniroute.ids import new_id
 from omniroute.records import AccessSchedule, ApiKey, RateRule
-from omniroute.services.access import INFERENCE_SCOPES, Actor, ActorKind, Power, Snapshots
+from omniroute.services.access import Actor, ActorKind, Power, Snapshots
 from omniroute.services.audit import Recorder
 from omniroute.storage.database import Database
 from omniroute.storage.repositories import api_keys as rows
@@ -230,11 +230,6 @@ def masked(key: ApiKey) -> str:
 def initial_scopes(scopes: frozenset[str]) -> frozenset[str]:
     """Return the scopes of a new key: inference if nothing was asked for, and always a view of its own usage."""
     return (scopes or frozenset({"chat"})) | {_OWN_USAGE}
-
-
-def opens_chat(scopes: frozenset[str]) -> bool:
-    """Tell whether a scope list opens inference."""
-    return not scopes or bool(scopes & INFERENCE_SCOPES)
 
 
 def _digest(secret: str) -> bytes:

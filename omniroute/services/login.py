@@ -92,12 +92,3 @@ class Login:
             user_agent=visitor.user_agent,
             request_id=visitor.request_id,
         )
-
-
-def reset_password(*, passwords: Passwords, sessions: Sessions, lockout: Lockout, audit: Audit, new: str) -> int:
-    """Set a password from the host itself: ends every session, forgets failed logins, returns the sessions ended."""
-    passwords.change(new)
-    revoked = sessions.revoke_all()
-    lockout.clear_all()
-    audit.record("auth.password.reset", actor="cli", details={"revokedSessions": revoked})
-    return revoked

@@ -89,7 +89,10 @@ def ensure_schema(
         if found is not None:
             log.info("Migrating the database from schema version %s to %s after a backup.", found, newest)
             backup("pre-migration")
-        _upgrade(database, migrations)
+        if found is None and migrations == MIGRATIONS_DIRECTORY:
+            _create(database)
+        else:
+            _upgrade(database, migrations)
         if found is None:
             log.info("Created the database with schema version %s.", newest)
         return SchemaState(newest, was_created=found is None, migrated_from=found)
@@ -141,7 +144,8 @@ def _version_on(connection: Connection) -> int | None:
 def _damaged(path: Path) -> str:
     return (
         f"{path.name} is damaged or not an SQLite database. It was left as it is."
-        " Choose a backup with `omniroute restore --list` and bring it back with `omniroute restore <ID>`."
+        " Put a copy from the backups folder of the data directory in its place, remove the files beside it that end"
+        " in -wal and -shm, and start again."
     )
 
 
@@ -164,6 +168,34 @@ def _alone(database: Database, data_dir: Path | None) -> Iterator[None]:
             connection.commit()
 
 
+def _create(database: Database) -> None:
+    """Make all tables of an empty database from the models, and record every migration as applied.
+
+    The same schema as the migrations give (a test compares them), without importing Alembic into a server that then
+    carries it for life.
+    """
+    files = sorted((MIGRATIONS_DIRECTORY / "versions").glob("[0-9][0-9][0-9][0-9]_*.py"))
+
+    def create(connection: Connection) -> None:
+        db.metadata.create_all(connection)
+        connection.execute(text("INSERT INTO config_version (id, version, changed_at) VALUES (1, 1, 0)"))
+        connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"))
+        connection.execute(text("INSERT INTO alembic_version VALUES (:newest)"), {"newest": files[-1].name[:4]})
+        for file in files:
+            connection.execute(_VERSIONS.insert(), _applied(file))
+
+    database.write(create)
+
+
+def _applied(file: Path) -> dict[str, Any]:
+    return {
+        "version": int(file.name[:4]),
+        "name": file.stem,
+        "checksum": hashlib.sha256(file.read_bytes()).hexdigest(),
+        "applied_at": time.time(),
+    }
+
+
 def _upgrade(database: Database, migrations: Path) -> None:
     from alembic import command
     from alembic.config import Config
@@ -184,16 +216,7 @@ def record_step(ctx: Any, step: Any, heads: Any, run_args: Any) -> None:  # noqa
             connection.execute(_VERSIONS.delete().where(_VERSIONS.c.version > int(revision)))
         return
     script = step.up_revision
-    file = Path(script.path)
-    connection.execute(
-        _VERSIONS.insert(),
-        {
-            "version": int(script.revision),
-            "name": file.stem,
-            "checksum": hashlib.sha256(file.read_bytes()).hexdigest(),
-            "applied_at": time.time(),
-        },
-    )
+    connection.execute(_VERSIONS.insert(), _applied(Path(script.path)))
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sqlalchemy import inspect, text
+from sqlalchemy import Connection, inspect, text
 
 from omniroute.errors import ConfigurationError
 from omniroute.extensions import MIGRATIONS_DIRECTORY, db
@@ -69,6 +69,49 @@ def test_creates_the_schema_from_nothing(opened: Callable[[], Database], data_di
     assert names == set(db.metadata.tables) | {"alembic_version"}
     versions = database.read(lambda sql: sql.execute(text("SELECT version, name FROM schema_version")).all())
     assert [tuple(row) for row in versions] == [(1, "0001_initial")]
+
+
+def _described(database: Database) -> dict[str, object]:
+    def describe(sql: Connection) -> dict[str, object]:
+        found = inspect(sql)
+        return {
+            table: (
+                [(c["name"], str(c["type"]), c["nullable"], c["default"]) for c in found.get_columns(table)],
+                found.get_pk_constraint(table),
+                sorted(map(str, found.get_unique_constraints(table))),
+                sorted(map(str, found.get_indexes(table))),
+                sorted(map(str, found.get_foreign_keys(table))),
+            )
+            for table in sorted(found.get_table_names())
+            if table != "alembic_version"
+        }
+
+    return database.read(describe)
+
+
+def test_creating_and_migrating_give_the_same_schema(
+    opened: Callable[[], Database], data_dir: Path, tmp_path: Path
+) -> None:
+    """A new database is made from the models, an old one by the migrations; nobody can tell them apart."""
+    database = opened()
+    copied = tmp_path / "migrations"
+    shutil.copytree(MIGRATIONS_DIRECTORY, copied, ignore=shutil.ignore_patterns("__pycache__"))
+    schema.ensure_schema(database, backup=no_backup, log=LOG, data_dir=data_dir, migrations=copied)
+    migrated = _described(database)
+    rows = database.read(lambda sql: sql.execute(text("SELECT version, name, checksum FROM schema_version")).fetchall())
+    database.write(_drop_everything)
+    schema.ensure_schema(database, backup=no_backup, log=LOG, data_dir=data_dir)
+    assert _described(database) == migrated
+    assert rows == database.read(
+        lambda sql: sql.execute(text("SELECT version, name, checksum FROM schema_version")).fetchall()
+    )
+    stamped = database.read(lambda sql: sql.execute(text("SELECT version_num FROM alembic_version")).scalar_one())
+    assert int(stamped) == schema.newest_version()
+
+
+def _drop_everything(sql: Connection) -> None:
+    for table in inspect(sql).get_table_names():
+        sql.execute(text(f'DROP TABLE "{table}"'))
 
 
 def test_migrations_and_models_agree(database: Database) -> None:
@@ -173,7 +216,7 @@ def test_a_damaged_file_stops_the_start_and_is_left_alone(tmp_path: Path, kind: 
         "page": whole[:100] + b"\xff" * 8000 + whole[8100:],
     }[kind]
     path.write_bytes(damaged)
-    with pytest.raises(ConfigurationError, match="omniroute restore"):
+    with pytest.raises(ConfigurationError, match="backups folder"):
         create(database, tmp_path)
     database.dispose()
     assert path.read_bytes() == damaged

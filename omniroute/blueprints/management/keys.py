@@ -22,6 +22,7 @@ from omniroute.blueprints.management.bodies import (
     text,
     texts,
 )
+from omniroute.blueprints.tiers import inference_endpoints
 from omniroute.container import container
 from omniroute.records import ApiKey
 from omniroute.services import keys as service
@@ -41,13 +42,14 @@ _RULE: Final = Fields(
     integer("limit", required=True, minimum=1, maximum=10**9),
     integer("windowSeconds", required=True, minimum=1, maximum=366 * 86400),
 )
+_ENDPOINTS: Final = tuple(sorted(prefix + name for name in inference_endpoints() for prefix in ("", "/v1/")))
 _CHANGEABLE: Final = (
     texts("scopes", max_items=service.MOST_SCOPES, max_length=service.LONGEST_SCOPE),
     texts("allowedModels", max_items=500, max_length=256),
     texts("blockedModels", max_items=500, max_length=256),
     texts("allowedCombos", max_items=500, max_length=256),
     texts("allowedConnections", max_items=500, max_length=64),
-    texts("allowedEndpoints", max_items=50, max_length=64),
+    texts("allowedEndpoints", max_items=50, max_length=64, choices=_ENDPOINTS),
     texts("ipAllowlist", max_items=200, max_length=64),
     moment("expiresAt", nullable=True),
     flag("isActive"),

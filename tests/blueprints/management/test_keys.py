@@ -60,6 +60,7 @@ def test_pages_of_the_list(gateway: Gateway) -> None:
         ({"name": "x", "scopes": "chat"}, "scopes"),
         ({"name": "x", "scopes": ["nonsense"]}, "scopes"),
         ({"name": "x", "allowedModels": [1]}, "allowedModels"),
+        ({"name": "x", "allowedEndpoints": ["mesages"]}, "allowedEndpoints"),
         ({"name": "x", "expiresAt": "tomorrow"}, "expiresAt"),
         ({"name": "x", "expiresAt": "2027-01-15T07:59:59Z"}, "expiresAt"),
         ({"name": "x", "expiresAt": "2028-01-15T07:59:59"}, "expiresAt"),
