@@ -39,7 +39,11 @@ keepalive = 30  # also how long a client may take to send its headers
 max_requests = 0
 # Names with an underscore could imitate their hyphen forms in the WSGI environment.
 header_map = "drop"
-forwarded_allow_ips = "127.0.0.1,::1"
+# gunicorn itself believes no forwarding header: whom to believe is OMNIROUTE_TRUST_PROXY's to say, and the guard reads
+# it. "*" with nothing to grant is gunicorn's quickest way of saying so; it admits one underscore name that clients send.
+forwarded_allow_ips = "*"
+secure_scheme_headers: dict[str, str] = {}
+forwarder_headers = "X_SESSION_ID"
 control_socket_disable = True
 accesslog = None
 errorlog = "-"

@@ -167,3 +167,17 @@ def test_every_mount_answers(server: Server, api_key: str, mount: str, slash: st
             server, mount + path + slash, json.dumps(GOOD).encode(), {**JSON_TYPE, "Authorization": f"Bearer {api_key}"}
         )
         assert (status, headers["x-omniroute-provider"]) == (200, "sandbox")
+
+
+def test_gunicorn_believes_no_forwarding_header(server: Server) -> None:
+    """A client must not be able to move itself to another path or scheme by a header."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
+        client.sendall(
+            b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nSCRIPT_NAME: /healthz\r\nPATH_INFO: /api/keys\r\n"
+            b"X-Forwarded-Proto: https\r\nX_Forwarded_For: 9.9.9.9\r\nConnection: close\r\n\r\n"
+        )
+        answer = b""
+        while piece := client.recv(4096):
+            answer += piece
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert answer.endswith(b"ok")
