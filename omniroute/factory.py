@@ -45,6 +45,7 @@ from omniroute.services import first_start, secrets_at_start
 from omniroute.services.access import AccessControl
 from omniroute.services.audit import Audit
 from omniroute.services.backups import Backups
+from omniroute.services.catch_up import CatchUp
 from omniroute.services.connections import Connections
 from omniroute.services.health import Health
 from omniroute.services.keys import Keys
@@ -137,12 +138,14 @@ def _container(settings: Settings) -> Container:
         allowed_origins=settings.allowed_origins,
         trust_proxy=settings.trust_proxy,
     )
+    catch_up = CatchUp(snapshots.refresh, monotonic=time.monotonic, sleep=time.sleep)
     sessions = Sessions(
         database=database,
         snapshots=snapshots,
         reach=reach,
         signing_key=secrets.jwt_secret,
         now=time.time,
+        catch_up=catch_up,
         base_path=settings.base_path,
         is_always_secure=settings.auth_cookie_secure,
     )
@@ -183,6 +186,19 @@ def _container(settings: Settings) -> Container:
     def on_canary(key: ApiKey, address: str) -> None:
         audit.record("key.canary_used", actor=f"key:{key.id}", outcome="denied", target_id=key.id, address=address)
 
+    def on_guess(address: str) -> None:
+        if lockout.count_guess(address):
+            audit.record(
+                "authz.denied",
+                actor="anonymous",
+                outcome="denied",
+                address=address,
+                details={"code": "locked", "by": "api_key"},
+            )
+
+    keys_service = Keys(
+        database=database, snapshots=snapshots, audit=audit, tag_key=secrets.api_key_secret, now=time.time
+    )
     access = AccessControl(
         snapshots=snapshots,
         reach=reach,
@@ -193,6 +209,10 @@ def _container(settings: Settings) -> Container:
         loopback_keyless=settings.loopback_keyless,
         cli_token=lambda: first_start.read_cli_token(runtime),
         on_canary=on_canary,
+        is_ours=keys_service.has_valid_tag,
+        catch_up=catch_up,
+        on_guess=on_guess,
+        no_log_key_ids=settings.no_log_api_key_ids,
         page_origins=settings.cors_allowed_origins,
     )
     return Container(
@@ -205,15 +225,10 @@ def _container(settings: Settings) -> Container:
         passwords=passwords,
         sessions=sessions,
         lockout=lockout,
-        login=Login(passwords=passwords, sessions=sessions, lockout=lockout, audit=audit),
-        keys=Keys(
-            database=database,
-            snapshots=snapshots,
-            audit=audit,
-            tag_key=secrets.api_key_secret,
-            now=time.time,
-            default_limit_per_day=settings.default_rate_limit_per_day,
+        login=Login(
+            passwords=passwords, sessions=sessions, lockout=lockout, audit=audit, database=database, now=time.time
         ),
+        keys=keys_service,
         access=access,
         connections=Connections(
             database=database,

@@ -36,7 +36,8 @@ _INTERNAL_NAMES: Final = frozenset({"OMNIROUTE_RUNTIME"})
 # Other programs read these too: a `.env` in the working directory may well be theirs (a Rails or Node project's).
 _SHARED_NAMES: Final = frozenset({"DATABASE_URL", "HOST", "HOSTNAME"})
 _DATA_DIR_NAMES: Final = ("DATA_DIR", "OMNIROUTE_DATA_DIR")
-_PROVIDER_KEY: Final = re.compile(r"[A-Z][A-Z0-9_]*_API_KEY")
+# Limits and switches of other releases whose names lack the prefix: who sets one must not believe that it holds here.
+_OTHER_RELEASES: Final = frozenset({"ALLOW_API_KEY_REVEAL", "DEFAULT_RATE_LIMIT_PER_DAY"})
 
 
 class Level(StrEnum):
@@ -339,20 +340,12 @@ class Settings:
     base_path: str = _set_by(
         "OMNIROUTE_BASE_PATH", _BASE_PATH, "", Section.CORE, "URL prefix under which a proxy publishes the server."
     )
-    env: str = _set_by(
-        "OMNIROUTE_ENV",
-        _choice("production", "development", "test"),
-        "production",
-        Section.CORE,
-        "development gives detailed error pages and asks for no secure cookie; it never loosens authentication.",
-        aliases=("FLASK_ENV", "NODE_ENV"),
-    )
     instance_name: str = _set_by(
         "OMNIROUTE_INSTANCE_NAME",
         _text(100),
         "",
         Section.CORE,
-        "Name of this server in page headers and metrics.",
+        "Name of this server in page headers.",
         shown_default="host name",
     )
 
@@ -384,10 +377,10 @@ class Settings:
     )
     scheduler: str = _set_by(
         "OMNIROUTE_SCHEDULER",
-        _choice("auto", "off", "only"),
+        _choice("auto", "off"),
         "auto",
         Section.PROCESS,
-        "Background jobs: in one elected worker (auto), not in this server (off), or nothing else (only).",
+        "Background jobs: in one elected worker (auto), or not in this server (off).",
     )
     disable_background_services: bool = _set_by(
         "OMNIROUTE_DISABLE_BACKGROUND_SERVICES", _BOOL, False, Section.PROCESS, "The same as OMNIROUTE_SCHEDULER=off."
@@ -495,9 +488,6 @@ class Settings:
         Section.SECURITY,
         "Inference from this machine without a key; auto: only while BASE_URL is a loopback address.",
     )
-    allow_api_key_reveal: bool = _set_by(
-        "ALLOW_API_KEY_REVEAL", _BOOL, False, Section.SECURITY, "API keys made from now on can be shown again."
-    )
     env_api_key: Secret | None = _set_by(
         "OMNIROUTE_API_KEY",
         _SECRET,
@@ -541,13 +531,6 @@ class Settings:
         False,
         Section.SECURITY,
         "Provider nodes marked local may use private addresses.",
-    )
-    default_rate_limit_per_day: int = _set_by(
-        "DEFAULT_RATE_LIMIT_PER_DAY",
-        _int(0, 1_000_000_000),
-        0,
-        Section.SECURITY,
-        "Requests per day for API keys without a rule of their own; 0: no limit.",
     )
 
     # --- inference
@@ -615,13 +598,6 @@ class Settings:
     )
 
     # --- providers
-    import_env_keys: bool = _set_by(
-        "OMNIROUTE_IMPORT_ENV_KEYS",
-        _BOOL,
-        False,
-        Section.PROVIDERS,
-        "Make a connection of each provider key found in the environment, such as OPENAI_API_KEY.",
-    )
     providers_file: Path | None = _set_by(
         "OMNIROUTE_PROVIDERS_FILE",
         _EXISTING_FILE,
@@ -654,10 +630,6 @@ class Settings:
     )
 
     # --- found beside the table
-    provider_keys: Mapping[str, Secret] = field(
-        default_factory=lambda: MappingProxyType({}), repr=False, compare=False, hash=False
-    )
-    """Variables of the form `<PROVIDER>_API_KEY` that are set, by name."""
     sources: Mapping[str, str] = field(
         default_factory=lambda: MappingProxyType({}), repr=False, compare=False, hash=False
     )
@@ -825,7 +797,6 @@ class _Reading:
         settings = Settings(
             data_dir=self._data_dir_path,
             **values,
-            provider_keys=MappingProxyType(self._provider_keys()),
             sources=MappingProxyType(origins),
             notices=tuple(self._notices),
         )
@@ -925,15 +896,6 @@ class _Reading:
                 f"{found.name} ({found.source.label}) is not valid: it takes {variable.kind.accepts}."
             ) from None
 
-    def _provider_keys(self) -> dict[str, Secret]:
-        own = {name for variable in variables().values() for name in variable.names}
-        keys: dict[str, Secret] = {}
-        for source in self._sources:
-            for name, text in source.values.items():
-                if text and _PROVIDER_KEY.fullmatch(name) and name not in own:
-                    keys.setdefault(name, Secret(text))
-        return keys
-
     def _check_unknown_names(self) -> None:
         known: set[str] = set()
         for variable in variables().values():
@@ -942,7 +904,8 @@ class _Reading:
                 known.update(name + _FILE_SUFFIX for name in variable.names)
         for source in self._sources:
             for name in sorted(source.values):
-                if name.startswith(_PREFIX) and name not in known and name not in _INTERNAL_NAMES:
+                is_ours = name.startswith(_PREFIX) or name in _OTHER_RELEASES
+                if is_ours and name not in known and name not in _INTERNAL_NAMES:
                     near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.75)
                     hint = f" Is {near[0]} meant?" if near else ""
                     self._warn(f"{name} in {source.label} is not a setting of this version.{hint}")

@@ -107,4 +107,4 @@ def settings(tmp_path: Path) -> Settings:
     """Settings of a server whose data directory is the test's own."""
     data_dir = tmp_path / "data"
     data_dir.mkdir(mode=0o700)
-    return Settings(data_dir=data_dir, env="test", instance_name="test", app_log_to_file=False)
+    return Settings(data_dir=data_dir, instance_name="test", app_log_to_file=False)

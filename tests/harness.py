@@ -19,6 +19,7 @@ from omniroute.blueprints.tiers import ROUTES, Route, Tier, shape
 from omniroute.records import RequestRecord
 from omniroute.services import access as access_service
 from omniroute.services.audit import Audit
+from omniroute.services.catch_up import CatchUp
 from omniroute.services.first_start import read_cli_token
 from omniroute.services.health import Health
 from omniroute.services.keys import SYSTEM, Issued, Keys
@@ -154,12 +155,14 @@ def build(settings: Settings, *, clock: Clock | None = None, password: str | Non
     )
     audit = Audit(database=database, now=clock)
     signing_key = b"s" * 48
+    catch_up = CatchUp(snapshots.refresh, monotonic=itertools.count().__next__, sleep=lambda _seconds: None)
     sessions = Sessions(
         database=database,
         snapshots=snapshots,
         reach=reach,
         signing_key=signing_key,
         now=clock,
+        catch_up=catch_up,
         base_path=settings.base_path,
         is_always_secure=settings.auth_cookie_secure,
     )
@@ -168,6 +171,13 @@ def build(settings: Settings, *, clock: Clock | None = None, password: str | Non
     draining: list[bool] = []
     lockout = Lockout(database=database, now=clock, sleep=slept.append)
     passwords = Passwords(database=database, now=clock, host_name="gateway-host", cost=CHEAP)
+    key_service = Keys(
+        database=database,
+        snapshots=snapshots,
+        audit=audit,
+        tag_key=b"t" * 48,
+        now=clock,
+    )
     access = access_service.AccessControl(
         snapshots=snapshots,
         reach=reach,
@@ -178,15 +188,11 @@ def build(settings: Settings, *, clock: Clock | None = None, password: str | Non
         loopback_keyless=settings.loopback_keyless,
         cli_token=lambda: read_cli_token(settings.data_dir / "runtime"),
         on_canary=lambda key, address: canaries.append((key.id, address)),
+        is_ours=key_service.has_valid_tag,
+        catch_up=catch_up,
+        on_guess=lockout.count_guess,
+        no_log_key_ids=settings.no_log_api_key_ids,
         page_origins=settings.cors_allowed_origins,
-    )
-    key_service = Keys(
-        database=database,
-        snapshots=snapshots,
-        audit=audit,
-        tag_key=b"t" * 48,
-        now=clock,
-        default_limit_per_day=settings.default_rate_limit_per_day,
     )
     if password is not None:
         passwords.create_first(password)
@@ -212,7 +218,7 @@ def build(settings: Settings, *, clock: Clock | None = None, password: str | Non
         lockout=lockout,
         keys=key_service,
         access=access,
-        login=Login(passwords=passwords, lockout=lockout, sessions=sessions, audit=audit),
+        login=Login(passwords=passwords, lockout=lockout, sessions=sessions, audit=audit, database=database, now=clock),
         usage=Usage(database=database, snapshots=snapshots, now=clock),
         health=Health(
             settings=settings,

@@ -52,7 +52,7 @@ class TestSources:
         settings = load({})
 
         assert settings.data_dir == Path("/nonexistent/.omniroute")
-        assert (settings.host, settings.port, settings.env) == ("127.0.0.1", 20128, "production")
+        assert (settings.host, settings.port, settings.scheduler) == ("127.0.0.1", 20128, "auto")
         assert settings.base_url == "http://localhost:20128"
         assert settings.storage_url == "sqlite:////nonexistent/.omniroute/storage.sqlite"
         assert settings.log_file == Path("/nonexistent/.omniroute/logs/omniroute.log")
@@ -182,8 +182,6 @@ class TestSpellings:
             ({"HOSTNAME": "my-laptop"}, "host", "127.0.0.1"),
             ({"HOST": "::1", "HOSTNAME": "192.0.2.7"}, "host", "::1"),
             ({"OMNIROUTE_HOST": "[::1]"}, "host", "::1"),
-            ({"NODE_ENV": "development"}, "env", "development"),
-            ({"FLASK_ENV": "test"}, "env", "test"),
             ({"OMNIROUTE_PUBLIC_BASE_URL": "https://o.example/"}, "base_url", "https://o.example"),
             ({"STORAGE_ENCRYPTION_KEY": LONG}, "encryption_key", Secret(LONG)),
             ({"OMNIROUTE_CRYPT_KEY": LONG}, "encryption_key", Secret(LONG)),
@@ -320,7 +318,7 @@ class TestValues:
             ("MAX_BODY_SIZE_BYTES", "5X"),
             ("MAX_BODY_SIZE_BYTES", "0"),
             ("REQUIRE_API_KEY", "maybe"),
-            ("OMNIROUTE_ENV", "staging"),
+            ("OMNIROUTE_SCHEDULER", "only"),
             ("OMNIROUTE_HOST", "not a host"),
             ("OMNIROUTE_HOST", "300.1.1.1"),
             ("BASE_URL", "localhost:20128"),
@@ -360,10 +358,14 @@ class TestValues:
     def test_limits_that_contradict_each_other_stop_the_start(self) -> None:
         assert "STREAM_READINESS_MAX_TIMEOUT_MS" in refusal({"STREAM_READINESS_TIMEOUT_MS": "200000"})
 
-    def test_provider_keys_are_gathered(self) -> None:
-        settings = load({"OPENAI_API_KEY": "sk-1", "GROQ_API_KEY": "", "OMNIROUTE_API_KEY": LONG})
+    @pytest.mark.parametrize(
+        "name", ["DEFAULT_RATE_LIMIT_PER_DAY", "ALLOW_API_KEY_REVEAL", "OMNIROUTE_IMPORT_ENV_KEYS"]
+    )
+    def test_a_setting_that_this_version_does_not_have_gets_a_warning(self, name: str) -> None:
+        warnings = [notice.text for notice in load({name: "1"}).notices if notice.level is Level.WARNING]
 
-        assert dict(settings.provider_keys) == {"OPENAI_API_KEY": Secret("sk-1")}
+        assert len(warnings) == 1
+        assert warnings[0].startswith(f"{name} in the environment is not a setting of this version.")
 
     @given(st.sampled_from(list(variables().values())), st.text(min_size=1, max_size=40))
     def test_any_text_is_read_or_refused_in_the_same_words(self, variable: Variable, text: str) -> None:
@@ -428,7 +430,7 @@ class TestTheObject:
 
     def test_each_field_is_in_the_table_with_words(self) -> None:
         described = variables()
-        extra = {"provider_keys", "sources", "notices"}
+        extra = {"sources", "notices"}
 
         assert {f.name for f in dataclasses.fields(Settings)} == set(described) | extra
         assert all(v.doc.endswith(".") and len(v.doc) < 160 for v in described.values())

@@ -119,6 +119,7 @@ class Guard:
         self._cors_origins = frozenset(cors_origins)
         self._is_draining = is_draining
         self._table: dict[str, MethodTable] = {}
+        self._fixed: dict[str, str] = {}
         self._denied: dict[tuple[str, str], float] = {}
 
     def init_app(self, app: Flask) -> None:
@@ -145,6 +146,9 @@ class Guard:
             ConfigurationError: the table and the routes differ.
         """
         self._table = verify(app.url_map, routes)
+        self._fixed = {
+            rule: ", ".join(sorted({*methods, "OPTIONS"})) for rule, methods in self._table.items() if "<" not in rule
+        }
 
     def route(self, method: str, rule: str) -> Route:
         """Return the row of a sealed rule."""
@@ -169,6 +173,7 @@ class Guard:
                 return self._preflight(environ, route)
             environ[CALLER] = self._inference_caller(environ, route)
             return None
+        self._refuse_name_as_id(route, environ["PATH_INFO"])
         self._check_size(environ, self._body_limit)
         current.max_content_length = self._body_limit
         if environ["REQUEST_METHOD"] == "OPTIONS":
@@ -196,6 +201,11 @@ class Guard:
         if self._is_draining() and (route is None or route.rule != "/healthz"):
             raise ServerDraining(retry_after_s=5.0)
         refuse_confusing_path(environ, route)
+
+    def _refuse_name_as_id(self, route: Route, path: str) -> None:
+        """Refuse a method that the row of this very path lacks: another rule took its last word for an id."""
+        if "<" in route.rule and path in self._fixed:
+            raise MethodNotAllowed(headers={"Allow": self._fixed[path]})
 
     def _check_size(self, environ: Environ, limit: int) -> None:
         length = environ.get("CONTENT_LENGTH")
@@ -461,19 +471,20 @@ def refuse_confusing_path(environ: Environ, route: Route | None) -> None:
 
 
 class PageSessions(SecureCookieSessionInterface):
-    """Flask's signed cookie for what forms need (CSRF token, flashed messages), and nothing for other requests.
+    """Flask's signed cookie for what forms need (CSRF token, flashed messages), and nothing for inference.
 
-    Opening a session costs more than the whole check of an inference request, and those have no use for one.
+    Opening a session costs more than the whole check of an inference request, and those without a cookie have no use
+    for one.
     """
 
     _nothing = NullSession()
 
     def open_session(self, app: Flask, request: Request) -> SessionMixin | None:  # type: ignore[override]
-        """Open the session of a page or of a request with cookies; others share one that stays empty."""
+        """Open the session of a request; inference without cookies shares one that stays empty."""
         environ = request.environ
-        if "HTTP_COOKIE" in environ or family_of(environ["PATH_INFO"]) is Family.PAGE:
-            return super().open_session(app, request)
-        return self._nothing
+        if "HTTP_COOKIE" not in environ and family_of(environ["PATH_INFO"]) in (Family.OPENAI, Family.ANTHROPIC):
+            return self._nothing
+        return super().open_session(app, request)
 
 
 def request_id() -> str:

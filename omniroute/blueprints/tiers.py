@@ -131,6 +131,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route(DELETE, "/api/auth/sessions/<session_id>", Tier.M_ADMIN),
     Route(GET, "/api/init", Tier.P),
     Route(GET, "/api/settings/require-login", Tier.P),
+    Route(POST, "/api/settings/require-login", Tier.X),
     Route(GET, "/api/settings/authz", Tier.M_ADMIN),
     Route(GET, "/api/settings/authz-inventory", Tier.M_ADMIN),
     # providers and models
@@ -184,7 +185,16 @@ ROUTES: Final[tuple[Route, ...]] = (
 
 _VARIABLE: Final = re.compile(r"<(?:([a-z_]+)(?:\([^)]*\))?:)?[A-Za-z_]\w*>")
 _INFERENCE_PREFIXES: Final = ("/v1", "/api/v1")
-_ROOT_INFERENCE: Final = ("/chat", "/models")
+_ROOT_INFERENCE: Final = (
+    "/chat",
+    "/models",
+    "/completions",
+    "/responses",
+    "/embeddings",
+    "/images",
+    "/audio",
+    "/files",
+)
 
 MethodTable = Mapping[str, Route]
 

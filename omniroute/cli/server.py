@@ -26,6 +26,9 @@ GUNICORN: Final = (
     "omniroute.runtime.wsgi:app",
 )
 """What the server process runs; the options come from the settings, read there again from the same places."""
+ALLOCATOR: Final = {"MALLOC_ARENA_MAX": "2", "MALLOC_TRIM_THRESHOLD_": "1048576"}
+"""glibc: few arenas, and free memory goes back to the system. Bodies come and go by the hundred kilobytes, and a small
+host needs what they leave."""
 
 
 @click.command("server")
@@ -43,7 +46,7 @@ def command(
     check_before_start(settings)
     if os.geteuid() == 0:
         notice("Note: the server runs as root; an account of its own is safer.")
-    become(child_command(), child_environment(os.environ, options))
+    become(child_command(), {**ALLOCATOR, **child_environment(os.environ, options)})
 
 
 def chosen_options(*, port: int | None, host: str | None, workers: int | None, data_dir: str | None) -> dict[str, str]:

@@ -55,12 +55,12 @@ class PassthroughStream(ABC):
     names_model_once: ClassVar[bool]
     """Only the first event of the format carries the model name."""
 
-    def __init__(self, requested_model: str | None, trailer: Callable[[], bytes]) -> None:
+    def __init__(self, requested_model: str | None, trailer: Callable[[Usage], bytes]) -> None:
         """Make a relay.
 
         Args:
             requested_model: the name that the client used, None when it is the one that went upstream.
-            trailer: called once when the terminal event arrives; its comment lines go out before that event.
+            trailer: called once, with the usage, when the terminal event arrives; its comment lines go out before it.
         """
         self.has_content = False
         self.is_complete = False
@@ -116,7 +116,7 @@ class PassthroughStream(ABC):
                 event = self._rename(event)
             if verdict.is_terminal:
                 self.is_complete = True
-                out.append(self._trailer())
+                out.append(self._trailer(self.usage))
             out.append(event)
         return b"".join(out)
 

@@ -20,7 +20,7 @@ from omniroute.formats.splice import TopLevel
 from omniroute.formats.usage import Usage
 from omniroute.providers.spec import WireFormat
 
-Trailer = Callable[[], bytes]
+Trailer = Callable[[Usage], bytes]
 Edits = dict[str, bytes | None]
 
 _COMMENT_PING: Final = b": ping\n\n"

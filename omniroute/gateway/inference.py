@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import gevent
@@ -124,6 +124,10 @@ class Refusal:
 
 
 Handover = WholeAnswer | OpenStream | Refusal
+
+
+_OVER: Final[AsyncResult[Handover | None]] = AsyncResult()
+_OVER.set(None)
 
 
 class Inference:
@@ -304,7 +308,7 @@ class Run:
         bytes_out: int = 0,
     ) -> None:
         """End the run: stop the driver, free the watch, settle. Idempotent; the first outcome counts."""
-        self._watch.stop()
+        self._watch.end()
         driver = self._driver
         if driver is not None and not driver.dead:
             driver.kill()
@@ -313,6 +317,10 @@ class Run:
             handed_over.response.close()  # also when the client left before the handler took it over
         self.settlement.settle(outcome, status=status, usage=usage, error_code=error_code, bytes_out=bytes_out)
         self._inference.runs.pop(self.call.request_id, None)
+        # What refers back to this run is let go, so that it dies now and not in some later collection.
+        self._driver = None
+        self._handover = _OVER
+        self._forget_request()
 
     def stop_for_drain(self) -> None:
         """End the run from outside with `server_draining`; safe from any greenlet."""
@@ -329,8 +337,15 @@ class Run:
         self._relay = opened.response
         if self.is_stopped:
             opened.response.abort()
+        self._forget_request()  # no other target can follow, and the stream may be open for minutes
         self._watch.start()
         self.settlement.note_first_content()
+
+    def _forget_request(self) -> None:
+        """Let go of what the client sent: an agent's request is a hundred kilobytes and more."""
+        self.call = replace(self.call, body=b"")
+        self._top = None
+        self._spliced.clear()
 
     def facts(self, target: Target) -> dict[str, str]:
         """Headers that say what served."""
@@ -582,7 +597,7 @@ class Run:
             self._refuse_unstreamed(response, target)
         assert self._top is not None
         requested = None if target.model == self._requested else self._requested
-        stream = self.dialect.new_stream(self._top, requested, lambda: self._trailer(stream, target))
+        stream = self.dialect.new_stream(self._top, requested, lambda usage: self._trailer(usage, target))
         give_up_at = self.now() + self.clocks.stream.content_s
         while True:
             try:
@@ -604,11 +619,10 @@ class Run:
             raise _Failed(self._classified(response.status, response.headers, body, target))
         raise UpstreamProtocolError("The provider did not stream although a stream was asked for.")
 
-    def _trailer(self, stream: PassthroughStream, target: Target) -> bytes:
+    def _trailer(self, usage: Usage, target: Target) -> bytes:
         """Facts known only at the end, as comment lines before the terminal event."""
         if not self._inference.sends_comments:
             return b""
-        usage = stream.usage
         lines = [
             f": x-omniroute-request-id={self.call.request_id}\n",
             f": x-omniroute-model={target.provider.prefix}/{target.model}\n",

@@ -33,6 +33,8 @@ _IDLE_LIMIT_S: Final = 30.0
 """Below the keep-alive time of common servers, so that a pooled connection is rarely closed under us."""
 _POOL_PER_ORIGIN: Final = 256
 _MAX_HEADER_BYTES: Final = 256 * 1024
+_MAX_INFLATED_BYTES: Final = 256 * 1024
+"""How much of a compressed answer is unpacked at a time: a few bytes can stand for a thousand times as many."""
 _BODILESS: Final = frozenset({204, 304})
 
 Origin = tuple[str, str, int, bool]
@@ -67,27 +69,33 @@ class HttpTransport:
         head = _head(request, path, host)
         payload = head + request.body if len(request.body) < _READ_BYTES else None
         deadlines = request.deadlines
+        sock = self._take_idle(origin)
+        is_reused = sock is not None
         while True:
-            sock = self._take_idle(origin)
-            is_reused = sock is not None
             if sock is None:
                 sock = self._connect(origin, request)
             response = HttpResponse(self, origin, sock, expects_body=request.method != "HEAD")
+            give_up_at = self._now() + deadlines.headers_s
             try:
                 sock.settimeout(deadlines.headers_s)
-                if payload is not None:
-                    sock.sendall(payload)
-                else:
-                    sock.sendall(head)
-                    sock.sendall(request.body)
-                response.receive_head()
+                try:
+                    if payload is not None:
+                        sock.sendall(payload)
+                    else:
+                        sock.sendall(head)
+                        sock.sendall(request.body)
+                except (BrokenPipeError, ConnectionResetError):
+                    # A provider that refuses a body while it arrives says so, then closes: what it said counts.
+                    response.is_cut_short = True
+                response.receive_head(give_up_at)
             except TimeoutError:
                 response.discard()
                 raise UpstreamTimeout("headers") from None
-            except (OSError, plain_ssl.SSLError, EOFError) as error:
+            except (OSError, EOFError) as error:
                 response.discard()
                 if is_reused and not response.has_received:
-                    continue  # the provider closed the idle connection before it saw this request
+                    sock, is_reused = None, False  # it was closed before the provider saw this request
+                    continue
                 raise UpstreamProtocolError("The connection to the provider broke before it answered.") from error
             except BaseException:
                 response.discard()
@@ -109,6 +117,9 @@ class HttpTransport:
 
     def keep(self, origin: Origin, sock: Any) -> None:
         """Take back a connection whose answer was read to its end."""
+        if origin[0] == "https":
+            # Only now: TLS 1.3 servers send what a short handshake needs along with their first answer.
+            self._tls_sessions[origin] = sock.session
         idle = self._idle.setdefault(origin, deque())
         if len(idle) >= _POOL_PER_ORIGIN:
             self.drop(idle.popleft()[0])
@@ -123,15 +134,10 @@ class HttpTransport:
         known = self._targets.get(request.url)
         if known is not None and known[0][3] == request.is_local:
             return known
-        parts = urlsplit(request.url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise UrlBlocked("The provider's address is not an http or https URL.")
-        is_default = parts.port in {None, 443 if parts.scheme == "https" else 80}
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-        name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-        host = name if is_default else f"{name}:{port}"
-        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        target = ((parts.scheme, parts.hostname, port, request.is_local), path.encode("ascii"), host.encode("ascii"))
+        try:
+            target = _read_target(request.url, request.is_local)
+        except ValueError:  # a port out of range, or letters that an address cannot have
+            raise UrlBlocked("The provider's address is not a usable URL.") from None
         if len(self._targets) > 1000:
             self._targets.clear()
         self._targets[request.url] = target
@@ -148,9 +154,9 @@ class HttpTransport:
 
     def _connect(self, origin: Origin, request: UpstreamRequest) -> Any:
         scheme, host, port, is_local = origin
-        addresses = self._guard(host, port, is_local=is_local, is_operator=request.is_operator)
         failure: Exception | None = None
         with gevent.Timeout(request.deadlines.connect_s, UpstreamTimeout("connect")):
+            addresses = self._guard(host, port, is_local=is_local, is_operator=request.is_operator)
             for address in addresses:
                 try:
                     return self._open(scheme, host, address, port, origin)
@@ -178,9 +184,27 @@ class HttpTransport:
         if self._tls is None:
             self._tls = ssl.create_default_context(cafile=None if self._ca_bundle is None else str(self._ca_bundle))
             self._tls.minimum_version = plain_ssl.TLSVersion.TLSv1_2
-        wrapped = self._tls.wrap_socket(sock, server_hostname=host, session=self._tls_sessions.get(origin))
-        self._tls_sessions[origin] = wrapped.session  # the next handshake with this origin is a short one
+        wrapped = self._tls.wrap_socket(
+            sock, server_hostname=host, session=self._tls_sessions.get(origin), do_handshake_on_connect=False
+        )
+        try:
+            wrapped.do_handshake()
+        except BaseException:
+            wrapped.close()  # it has taken the descriptor over from `sock`
+            raise
         return wrapped
+
+
+def _read_target(url: str, is_local: bool) -> tuple[Origin, bytes, bytes]:
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise UrlBlocked("The provider's address is not an http or https URL.")
+    is_default = parts.port in {None, 443 if parts.scheme == "https" else 80}
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    host = name if is_default else f"{name}:{port}"
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return (parts.scheme, parts.hostname, port, is_local), path.encode("ascii"), host.encode("ascii")
 
 
 def _head(request: UpstreamRequest, path: bytes, host: bytes) -> bytes:
@@ -212,18 +236,19 @@ class HttpResponse:
         "_chunks",
         "_decoder",
         "_expects_body",
-        "_header_bytes",
         "_headers",
         "_is_complete",
         "_is_head_complete",
         "_is_released",
         "_keeps_alive",
         "_origin",
+        "_packed",
         "_parser",
         "_sock",
         "_transport",
         "has_received",
         "headers",
+        "is_cut_short",
         "status",
     )
 
@@ -232,13 +257,15 @@ class HttpResponse:
         self._headers: dict[str, str] = {}
         self.headers: Mapping[str, str] = self._headers
         self.has_received = False
+        self.is_cut_short = False
+        """The provider stopped reading the request before its end; its connection cannot serve again."""
         self._transport = transport
         self._origin = origin
         self._sock = sock
         self._expects_body = expects_body
         self._chunks: list[bytes] = []
         self._decoder: Any = None
-        self._header_bytes = 0
+        self._packed: bytes | None = None
         self._is_head_complete = False
         self._is_complete = False
         self._is_released = False
@@ -247,22 +274,24 @@ class HttpResponse:
 
     # llhttp's callbacks
 
+    def on_message_begin(self) -> None:
+        if self._is_complete:  # bytes of a second answer that nobody asked for
+            raise _SurplusError
+
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._header_bytes += len(name) + len(value)
-        if self._header_bytes > _MAX_HEADER_BYTES:
-            raise UpstreamProtocolError("The provider's headers are too large.")
-        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+        if not self._is_head_complete:  # else it stands behind the body, where nothing may change what was said before
+            self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
         self.status = self._parser.get_status_code()
         if self.status >= 200:
             self._is_head_complete = True
-            encoding = self.headers.get("content-encoding", "identity").strip().lower()
-            if encoding != "identity":
+            encoding = self.headers.get("content-encoding", "").strip().lower()
+            if encoding not in {"", "identity"}:
                 self._decoder = _decoder_for(encoding)
 
     def on_body(self, data: bytes) -> None:
-        self._chunks.append(data if self._decoder is None else self._decoder.decompress(data))
+        self._chunks.append(data)
 
     def on_message_complete(self) -> None:
         if self._is_head_complete:
@@ -273,26 +302,56 @@ class HttpResponse:
 
     # what the gateway uses
 
-    def receive_head(self) -> None:
+    def receive_head(self, give_up_at: float) -> None:
         """Read until the headers are there; EOFError when the connection ends before."""
+        size = self._receive()
         while not self._is_head_complete:
-            self._receive()
-        if self.status in _BODILESS or not self._expects_body:
-            self._is_complete = self._keeps_alive = True
+            if size > _MAX_HEADER_BYTES:
+                raise UpstreamProtocolError("The provider's headers are too large.")
+            self._wait_at_most(give_up_at)
+            size += self._receive()
+        if not self._is_complete and (self.status in _BODILESS or not self._expects_body):
+            self._is_complete = True
+            self._keeps_alive = self._parser.should_keep_alive()
 
     def read(self, timeout_s: float) -> bytes:
         """See :class:`UpstreamResponse`."""
+        if self._decoder is None:
+            return self._read_raw(timeout_s)
+        give_up_at = self._transport._now() + timeout_s  # noqa: SLF001 -- one module, one clock
+        while True:
+            packed = self._packed
+            if packed is None:
+                packed = self._read_raw(give_up_at - self._transport._now())  # noqa: SLF001
+                if not packed:
+                    return b""
+            try:
+                data: bytes = self._decoder.decompress(packed, _MAX_INFLATED_BYTES)
+            except zlib.error as error:
+                raise UpstreamProtocolError("The provider's answer is not compressed as it says.") from error
+            # Output of exactly the limit may leave more behind even where all input is taken.
+            has_more = len(data) == _MAX_INFLATED_BYTES
+            self._packed = self._decoder.unconsumed_tail if has_more else None
+            if data:
+                return data
+
+    def _read_raw(self, timeout_s: float) -> bytes:
         chunks = self._chunks
         if not chunks:
             if self._is_complete:
                 return b""
+            give_up_at = self._transport._now() + timeout_s  # noqa: SLF001
             self._sock.settimeout(timeout_s if timeout_s > 0 else 0.001)
             try:
+                framing = self._receive()
                 while not chunks and not self._is_complete:
-                    self._receive()
+                    if framing > _MAX_HEADER_BYTES:
+                        raise UpstreamProtocolError("The provider sends framing without content.")
+                    self._wait_at_most(give_up_at)
+                    framing += self._receive()
             except TimeoutError:
                 raise ReadTimeout from None
-            except (OSError, EOFError, zlib.error) as error:
+            except (OSError, EOFError) as error:
                 if self._ends_with_connection() and isinstance(error, EOFError):
                     self._is_complete = True
                     return b""
@@ -304,11 +363,18 @@ class HttpResponse:
             chunks.clear()
         return data
 
+    def _wait_at_most(self, give_up_at: float) -> None:
+        """Bound the next wait by what is left of the whole: a trickle must not stretch a limit."""
+        left = give_up_at - self._transport._now()  # noqa: SLF001
+        if left <= 0:
+            raise TimeoutError
+        self._sock.settimeout(left)
+
     def close(self) -> None:
         """See :class:`UpstreamResponse`."""
         if self._is_released:
             return
-        if self._is_complete and self._keeps_alive and not self._ends_with_connection():
+        if self._is_complete and self._keeps_alive and not self.is_cut_short and not self._ends_with_connection():
             self._is_released = True
             self._parser = None  # parser and response refer to each other; the collector need not sort that out
             self._transport.keep(self._origin, self._sock)
@@ -326,29 +392,37 @@ class HttpResponse:
         """See :class:`UpstreamResponse`."""
         if self._is_released:
             return
+        self._keeps_alive = False
         try:
             # Of the socket below gevent's: TLS's own shutdown would try to talk to the provider and may block.
             self._sock._sock.shutdown(plain_socket.SHUT_RDWR)
         except OSError:
             return  # it is gone already, which the reader sees too
 
-    def _receive(self) -> None:
+    def _receive(self) -> int:
+        """Feed the parser with what has arrived, at least a byte; return how many those were."""
         data = self._sock.recv(_READ_BYTES)
         if not data:
             raise EOFError
         self.has_received = True
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserCallbackError as error:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            if self._is_complete:  # the answer is whole; what follows it is nobody's, and so is the connection
+                self._keeps_alive = False
+                return len(data)
             cause = error.__context__
             if isinstance(cause, UpstreamProtocolError):
                 raise cause from None
-            raise UpstreamProtocolError from error
-        except httptools.HttpParserError as error:
             raise UpstreamProtocolError("The provider's answer is not HTTP.") from error
+        return len(data)
 
     def _ends_with_connection(self) -> bool:
         return "content-length" not in self.headers and "chunked" not in self.headers.get("transfer-encoding", "")
+
+
+class _SurplusError(Exception):
+    """The provider sent more than the answer; stops the parser."""
 
 
 def _decoder_for(encoding: str) -> Any:

@@ -51,6 +51,12 @@ class ClientWatch:
             watcher.stop()
             watcher.close()
 
+    def end(self) -> None:
+        """Stop for good and let go of the callback, which refers back to whoever holds this watch."""
+        self.stop()
+        self._socket = None
+        self._on_gone = _nothing
+
     def _look(self) -> None:
         try:
             # The non-blocking socket below gevent's; of TLS it shows ciphertext, which tells open from closed as well.
@@ -62,3 +68,7 @@ class ClientWatch:
         self.stop()
         if is_gone:
             self._on_gone()
+
+
+def _nothing() -> None:
+    """Stand in for the callback of a watch that has ended."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
 from hashlib import sha256
@@ -23,7 +23,7 @@ from zoneinfo import ZoneInfo
 from omniroute.errors import AuthenticationFailed, CallerError, PermissionDenied
 from omniroute.records import AccessSchedule, ApiKey, Snapshot
 from omniroute.secret import Secret
-from omniroute.services.reach import Environ, Network, Reach, parse_address
+from omniroute.services.reach import Environ, Network, Reach, is_loopback_peer, parse_address
 
 REALM: Final = 'Bearer realm="omniroute"'
 INFERENCE_SCOPES: Final = frozenset({"chat", "manage", "admin"})
@@ -227,6 +227,10 @@ class AccessControl:
         loopback_keyless: `true`, `false`, or `auto`: only while the base URL is a loopback address.
         cli_token: reads the local CLI token of this server start.
         on_canary: told when a canary key is used, with the caller's address.
+        is_ours: whether a key carries the tag of this installation.
+        catch_up: brings the snapshot up to date, for a key that carries our tag but is not known.
+        on_guess: told the address of a remote caller whose key has our form but not our tag; raises to refuse it.
+        no_log_key_ids: keys whose requests leave no row in the log, whatever the keys themselves say.
         page_origins: origins of web pages that may call inference without a key from this host; `*` names none.
     """
 
@@ -242,6 +246,10 @@ class AccessControl:
         loopback_keyless: str = "auto",
         cli_token: Callable[[], str | None] = lambda: None,
         on_canary: Callable[[ApiKey, str], None] | None = None,
+        is_ours: Callable[[str], bool] = lambda _key: False,
+        catch_up: Callable[[], None] = lambda: None,
+        on_guess: Callable[[str], object] = lambda _address: None,
+        no_log_key_ids: Iterable[str] = (),
         page_origins: Iterable[str] = (),
     ) -> None:
         self.reach = reach
@@ -254,6 +262,10 @@ class AccessControl:
         )
         self._cli_token = cli_token
         self._on_canary = on_canary
+        self._is_ours = is_ours
+        self._catch_up = catch_up
+        self._on_guess = on_guess
+        self._no_log_key_ids = frozenset(no_log_key_ids)
         self._page_origins = frozenset(page_origins) - {"*"}
         self._reported: dict[tuple[str, str], float] = {}
         unrestricted = ModelRules()
@@ -293,6 +305,8 @@ class AccessControl:
             self._compile(snapshot)
         entry = self._entries.get(digest)
         if entry is None or not compare_digest(entry.digest, digest):
+            entry = self._find_newer(environ, credential, digest)
+        if entry is None:
             return self._keyless(environ, credential)
         if entry.is_plain and scope is None and self._now() < entry.valid_until:
             return entry.caller
@@ -307,15 +321,37 @@ class AccessControl:
         """Return the dashboard as an inference caller if its session is live; the guard checks the CSRF token."""
         return self._session_caller if self._sessions.resolve(environ) is not None else None
 
+    def _find_newer(self, environ: Environ, credential: str, digest: bytes) -> _Entry | None:
+        """Look once more for a key that is not known: another worker may have made it a moment ago.
+
+        Only the tag tells whose key it is. One that carries it was made here, so it is not a guess, even if it has been
+        revoked since; one without it that has the form of ours is counted against its sender's address.
+
+        Raises:
+            InternalError: `auth_unavailable`, the database does not answer.
+            RateLimited: `locked`, too many guesses came from this address.
+        """
+        if not is_key_shaped(credential):
+            return None
+        if not self._is_ours(credential):
+            address = self.reach.client_address(environ)
+            if not is_loopback_peer(address):
+                self._on_guess(address)
+            return None
+        self._catch_up()
+        snapshot = self._snapshots.current
+        if snapshot is not self._compiled_for:
+            self._compile(snapshot)
+        return self._entries.get(digest)
+
     def _compile(self, snapshot: Snapshot) -> None:
         entries: dict[bytes, _Entry] = {}
         callers: dict[str, Caller] = {}
-        for digest, key in snapshot.keys_by_hash.items():
+        for digest, stored in snapshot.keys_by_hash.items():
+            key = replace(stored, no_log=True) if stored.id in self._no_log_key_ids else stored
             caller = callers.get(key.id)
             if caller is None:
-                rules = ModelRules(
-                    key.allowed_models + key.allowed_combos if key.allowed_models else (), key.blocked_models
-                )
+                rules = ModelRules(key.allowed_models, key.blocked_models)
                 caller = callers[key.id] = Caller(CallerKind.KEY, key, key.id, key.name, rules)
             entries[digest] = _Entry(digest, key, caller)
         if self._env_entry is not None:
@@ -456,6 +492,8 @@ class AccessControl:
             self._compile(snapshot)
         entry = self._entries.get(digest)
         if entry is None or not compare_digest(entry.digest, digest):
+            entry = self._find_newer(environ, credential, digest)
+        if entry is None:
             raise _unknown_key(_HOW_TO_LOG_IN)
         if entry.key is not None:
             self._check_key(entry, entry.key, environ)

@@ -19,7 +19,7 @@ from omniroute.routing.failures import FailureClass
 from omniroute.secret import Secret
 from omniroute.services.audit import Recorder
 from omniroute.services.checkups import Checkup, Checkups, RowLog, Subject
-from omniroute.services.keys import Origin
+from omniroute.services.keys import Origin, refuse_unenforced
 from omniroute.services.probe import Prober
 from omniroute.storage.database import Database
 from omniroute.storage.repositories import connections as rows
@@ -38,10 +38,15 @@ _FIELDS: Final = {
     "isActive": "is_active",
     "defaultModel": "default_model",
     "group": "group_name",
-    "requestsPerMinute": "requests_per_minute",
-    "minTimeBetweenRequestsMs": "min_gap_ms",
-    "concurrentRequests": "max_concurrent",
 }
+_UNENFORCED: Final[Mapping[str, tuple[Any, ...]]] = {
+    "requestsPerMinute": (None,),
+    "minTimeBetweenRequestsMs": (None, 0),
+    "concurrentRequests": (None,),
+    "quotaCutoffs": (None, {}),
+    "proxyEnabled": (False,),
+}
+"""Fields that are part of a connection but that this release does not act on, with the values that ask for nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +134,7 @@ class Connections:
 
         Raises:
             ValidationFailed: the provider is unknown, or a value does not fit it.
+            InvalidRequest: `not_supported`, a field asks for a limit that nothing would enforce.
             UrlBlocked: an address that was supplied is not allowed.
             UpstreamError: `provider_unreachable`, when it was to be tested and the provider cannot be used.
         """
@@ -160,7 +166,7 @@ class Connections:
         self._database.write(lambda sql: rows.insert(sql, new, self._cipher), bump=True)
         if result is not None:
             self._checkups.log(provider, new, result)
-        self._record("connection.created", new.id, origin, {"provider": new.provider, "name": new.name})
+        self._record("provider.credentials.created", new.id, origin, {"provider": new.provider, "name": new.name})
         return new
 
     def change(self, connection_id: str, fields: Mapping[str, Any], origin: Origin) -> Connection:
@@ -192,7 +198,7 @@ class Connections:
         if not is_there:
             raise NotFound("There is no connection with this id.")
         changed = sorted(name for name in fields if name != "apiKey" or has_new_key)
-        self._record("connection.updated", new.id, origin, {"provider": new.provider, "fields": changed})
+        self._record("provider.credentials.updated", new.id, origin, {"provider": new.provider, "fields": changed})
         return new
 
     def delete(self, connection_id: str, origin: Origin) -> Connection:
@@ -200,7 +206,7 @@ class Connections:
         old = self.get(connection_id)
         if not self._database.write(lambda sql: rows.delete(sql, connection_id), bump=True):
             raise NotFound("There is no connection with this id.")
-        self._record("connection.deleted", old.id, origin, {"provider": old.provider, "name": old.name})
+        self._record("provider.credentials.revoked", old.id, origin, {"provider": old.provider, "name": old.name})
         return old
 
     def set_active(self, ids: Sequence[str], is_active: bool, origin: Origin) -> tuple[int, list[str]]:
@@ -217,13 +223,13 @@ class Connections:
 
         missing = self._database.write(work, bump=True)
         updated = [connection_id for connection_id in ids if connection_id not in missing]
-        self._record("connection.updated", None, origin, {"ids": updated, "isActive": is_active})
+        self._record("provider.credentials.updated", None, origin, {"ids": updated, "isActive": is_active})
         return len(updated), missing
 
     def delete_many(self, ids: Sequence[str], origin: Origin) -> int:
         """Remove connections; return how many there were."""
         deleted = self._database.write(lambda sql: [key for key in ids if rows.delete(sql, key)], bump=True)
-        self._record("connection.deleted", None, origin, {"ids": deleted})
+        self._record("provider.credentials.revoked", None, origin, {"ids": deleted})
         return len(deleted)
 
     def reorder(self, provider: str, ids: Sequence[str], origin: Origin) -> list[Connection]:
@@ -244,7 +250,7 @@ class Connections:
         unknown = self._database.write(work, bump=True)
         if unknown:
             raise _invalid("ids", f"{unknown[0]} is not a connection of this provider")
-        self._record("connection.reordered", None, origin, {"provider": provider_id, "ids": list(ids)})
+        self._record("provider.credentials.reordered", None, origin, {"provider": provider_id, "ids": list(ids)})
         return self.all(provider=provider_id)
 
     def reset(self, connection_id: str, origin: Origin) -> Connection:
@@ -253,7 +259,7 @@ class Connections:
         new = replace(old, test_status="untested", last_error=None, last_tested_at=None, updated_at=self._now())
         if not self._database.write(lambda sql: rows.update(sql, new, self._cipher), bump=True):
             raise NotFound("There is no connection with this id.")
-        self._record("connection.reset", new.id, origin, {"provider": new.provider})
+        self._record("provider.credentials.reset", new.id, origin, {"provider": new.provider})
         return new
 
     # --- testing -------------------------------------------------------------------------------------------------
@@ -273,7 +279,9 @@ class Connections:
             bump=True,
         )
         self._checkups.log(provider, connection, result)
-        self._record("connection.tested", connection_id, origin, {"valid": result.is_valid, "model": result.model})
+        self._record(
+            "provider.credentials.tested", connection_id, origin, {"valid": result.is_valid, "model": result.model}
+        )
         return result
 
     def validate(self, fields: Mapping[str, Any]) -> Validation:
@@ -412,6 +420,7 @@ def _default_name(provider: Provider, siblings: Iterable[Connection]) -> str:
 
 
 def _plain_values(fields: Mapping[str, Any]) -> dict[str, Any]:
+    refuse_unenforced(fields, _UNENFORCED, "connections")
     return {column: fields[name] for name, column in _FIELDS.items() if name in fields and fields[name] != ""}
 
 

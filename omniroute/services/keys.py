@@ -11,9 +11,9 @@ from ipaddress import ip_network
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from omniroute.errors import NotFound, PermissionDenied, ValidationFailed
+from omniroute.errors import InvalidRequest, NotFound, PermissionDenied, ValidationFailed
 from omniroute.ids import new_id
-from omniroute.records import AccessSchedule, ApiKey, RateRule
+from omniroute.records import AccessSchedule, ApiKey
 from omniroute.services.access import Actor, ActorKind, Power, Snapshots
 from omniroute.services.audit import Recorder
 from omniroute.storage.database import Database
@@ -70,7 +70,6 @@ class Keys:
 
     Args:
         tag_key: key of the tag that ends each API key (`API_KEY_SECRET`).
-        default_limit_per_day: request rule that a key without one gets; 0 for none.
     """
 
     def __init__(
@@ -81,7 +80,6 @@ class Keys:
         audit: Recorder,
         tag_key: bytes,
         now: Callable[[], float],
-        default_limit_per_day: int = 0,
     ) -> None:
         self._database = database
         self._snapshots = snapshots
@@ -89,7 +87,6 @@ class Keys:
         self._tag_key = tag_key
         self.now = now
         """The clock by which keys expire."""
-        self._default_limit_per_day = default_limit_per_day
 
     def usable(self) -> list[ApiKey]:
         """Return all keys that were not revoked, the newest first."""
@@ -112,14 +109,13 @@ class Keys:
 
         Raises:
             ValidationFailed: a field has no meaning.
+            InvalidRequest: `not_supported`, a field asks for a limit that nothing would enforce.
             PermissionDenied: the key would hold more than its maker may give.
         """
         now = self.now()
         values = _values(fields, now)
         values["scopes"] = initial_scopes(values.get("scopes", frozenset()))
         self._check_gift(values["scopes"], frozenset(), origin)
-        if "rate_limits" not in values and self._default_limit_per_day:
-            values["rate_limits"] = (RateRule(self._default_limit_per_day, 86400),)
         secret, number = self._new_secret()
         key = ApiKey(
             id=new_id("key"),
@@ -183,7 +179,8 @@ class Keys:
     def has_valid_tag(self, secret: str) -> bool:
         """Tell whether a key ends in the tag that this server gives: it proves nothing, it tells mistypes apart."""
         body, _, tag = secret.rpartition("-")
-        return hmac.compare_digest(self._tag(body), tag)
+        # As bytes: a header may hold any character, and the comparison of texts takes ASCII alone.
+        return hmac.compare_digest(self._tag(body).encode(), tag.encode())
 
     def _new_secret(self) -> tuple[str, str]:
         number = "".join(secrets.choice(_ID_ALPHABET) for _ in range(_ID_LENGTH))
@@ -241,14 +238,37 @@ def _widens(old: ApiKey, values: Mapping[str, Any]) -> bool:
     return any(name in values and values[name] != getattr(old, name) for name in limits)
 
 
+def refuse_unenforced(fields: Mapping[str, Any], idle: Mapping[str, tuple[Any, ...]], noun: str) -> None:
+    """Refuse what would be stored but not acted on: a limit that does not hold is worse than none.
+
+    Args:
+        fields: the given fields.
+        idle: the fields that nothing enforces, with the values that ask for nothing.
+        noun: whose fields they are, for the message.
+
+    Raises:
+        InvalidRequest: `not_supported`.
+    """
+    for name, nothing in idle.items():
+        if name in fields and fields[name] not in nothing:
+            raise InvalidRequest(
+                f"This release does not enforce {name} of {noun}, so it does not accept a value for it.",
+                code="not_supported",
+                param=name,
+            )
+
+
 # --- fields ----------------------------------------------------------------------------------------------------------
 
 
 def _values(fields: Mapping[str, Any], now: float) -> dict[str, Any]:
     """Turn fields with names of the API into those of the record, checking what a shape alone cannot."""
+    refuse_unenforced(fields, _UNENFORCED, "API keys")
     details: list[dict[str, str]] = []
     values: dict[str, Any] = {}
     for name, value in fields.items():
+        if name in _UNENFORCED:
+            continue
         column, convert = _COLUMNS[name]
         try:
             values[column] = convert(value)
@@ -301,20 +321,26 @@ def _schedule(value: Any) -> AccessSchedule | None:
     return AccessSchedule(value["enabled"], value["from"], value["until"], tuple(sorted(value["days"])), value["tz"])
 
 
-def _rules(value: Any) -> tuple[RateRule, ...]:
-    return tuple(RateRule(rule["limit"], rule["windowSeconds"]) for rule in value)
-
-
 def _as_is(value: Any) -> Any:
     return value
 
+
+_UNENFORCED: Final[Mapping[str, tuple[Any, ...]]] = {
+    "allowedCombos": ((),),
+    "rateLimits": ((),),
+    "maxConcurrent": (None,),
+    "maxSessions": (None,),
+    "throttleDelayMs": (None, 0),
+    "disabledGuardrails": ((),),
+    "streamDefault": ("request",),
+}
+"""Fields that are part of a key but that this release does not act on, with the values that ask for nothing."""
 
 _COLUMNS: Final[Mapping[str, tuple[str, Callable[[Any], Any]]]] = {
     "name": ("name", _as_is),
     "scopes": ("scopes", _scopes),
     "allowedModels": ("allowed_models", _globs),
     "blockedModels": ("blocked_models", _globs),
-    "allowedCombos": ("allowed_combos", _globs),
     "allowedConnections": ("allowed_connections", _globs),
     "allowedEndpoints": ("allowed_endpoints", _endpoints),
     "ipAllowlist": ("ip_allowlist", _networks),
@@ -322,13 +348,7 @@ _COLUMNS: Final[Mapping[str, tuple[str, Callable[[Any], Any]]]] = {
     "isActive": ("is_active", _as_is),
     "isBanned": ("is_banned", _as_is),
     "accessSchedule": ("schedule", _schedule),
-    "rateLimits": ("rate_limits", _rules),
-    "maxConcurrent": ("max_concurrent", _as_is),
-    "maxSessions": ("max_sessions", _as_is),
-    "throttleDelayMs": ("throttle_delay_ms", _as_is),
     "noLog": ("no_log", _as_is),
-    "disabledGuardrails": ("disabled_guardrails", _globs),
     "hidePaidModels": ("hide_paid_models", _as_is),
     "isCanary": ("is_canary", _as_is),
-    "streamDefault": ("stream_default", _as_is),
 }

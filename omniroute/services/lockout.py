@@ -1,4 +1,4 @@
-"""Brute-force protection of the password, shared by every place that asks for it.
+"""Brute-force protection of the password, shared by every place that asks for it, and by guesses of API keys.
 
 An attempt is counted before the password is looked at and taken back when it was right, so that many attempts at once
 cannot all slip through between the check and the count. The counts live in the database, so all workers and restarts
@@ -15,7 +15,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from omniroute.errors import RateLimited
+from omniroute.errors import RateLimited, StorageError
 from omniroute.services.reach import lockout_subject
 from omniroute.storage.database import Database
 from omniroute.storage.repositories import login_attempts as rows
@@ -27,6 +27,7 @@ SLOWDOWN_S: Final = 1.0
 
 _EVERYBODY: Final = "*"
 _NO_LIMIT: Final = 2**31
+_MOST_REMEMBERED: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,7 @@ class Lockout:
         self._now = now
         self._sleep = sleep
         self._is_enabled = is_enabled
+        self._locked: dict[str, float] = {}
 
     @contextmanager
     def attempt(self, address: str) -> Iterator[Attempt]:
@@ -77,12 +79,7 @@ class Lockout:
         subject = lockout_subject(address)
         claim = self._database.write(lambda connection: self._claim(connection, subject))
         if claim.locked_until is not None:
-            wait_s = max(1.0, claim.locked_until - self._now())
-            raise RateLimited(
-                f"Too many failed logins from this address. Try again in {max(1, round(wait_s / 60))} minutes.",
-                code="locked",
-                retry_after_s=wait_s,
-            )
+            raise self._refusal(claim.locked_until, "logins")
         if claim.failures_overall >= MOST_FAILURES_OVERALL:
             self._sleep(SLOWDOWN_S)
         attempt = Attempt(locks_now=self._is_enabled() and claim.failures >= MOST_FAILURES)
@@ -93,8 +90,43 @@ class Lockout:
         else:
             self._database.write(lambda connection: self._count(connection, _EVERYBODY, _NO_LIMIT))
 
+    def count_guess(self, address: str) -> bool:
+        """Count an API key that somebody made up against its address; True when that locks the address.
+
+        Guesses have no part in the overall slowdown: they would let anybody slow down the login of everybody. While an
+        address is locked its guesses cost no write.
+
+        Raises:
+            RateLimited: `locked`; the address has used up its attempts.
+        """
+        if not self._is_enabled():
+            return False
+        subject = lockout_subject(address)
+        locked_until = self._locked.get(subject, 0.0)
+        if locked_until > self._now():
+            raise self._refusal(locked_until, "attempts")
+        try:
+            claim = self._database.write(lambda connection: self._claim(connection, subject))
+        except StorageError:
+            return False  # the guess is refused in any case
+        if claim.locked_until is not None:
+            if len(self._locked) >= _MOST_REMEMBERED:
+                self._locked.clear()
+            self._locked[subject] = claim.locked_until
+            raise self._refusal(claim.locked_until, "attempts")
+        return claim.failures >= MOST_FAILURES
+
+    def _refusal(self, locked_until: float, noun: str) -> RateLimited:
+        wait_s = max(1.0, locked_until - self._now())
+        return RateLimited(
+            f"Too many failed {noun} from this address. Try again in {max(1, round(wait_s / 60))} minutes.",
+            code="locked",
+            retry_after_s=wait_s,
+        )
+
     def clear_all(self) -> None:
         """Forget every failure, as after a password reset on the host."""
+        self._locked.clear()
         self._database.write(lambda connection: rows.delete_old(connection, inf))
 
     def _claim(self, connection: Connection, subject: str) -> _Claim:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from omniroute.errors import AuthenticationFailed, PermissionDenied
@@ -11,6 +12,8 @@ from omniroute.services.known_values import is_known
 from omniroute.services.lockout import Lockout
 from omniroute.services.passwords import LONGEST, Passwords
 from omniroute.services.sessions import Opened, Sessions
+from omniroute.storage.database import Database
+from omniroute.storage.repositories import settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,8 @@ class Login:
     lockout: Lockout
     sessions: Sessions
     audit: Audit
+    database: Database
+    now: Callable[[], float]
 
     def log_in(self, password: str, visitor: Visitor) -> Opened:
         """Open a session for the right password.
@@ -72,6 +77,25 @@ class Login:
         revoked = self.sessions.revoke_all(but=actor.session_hash)
         self._record("auth.password.changed", "success", visitor, actor=actor.audit_name)
         return revoked
+
+    def require(self, is_required: bool, current: str, actor: Actor, visitor: Visitor) -> None:
+        """Ask for a login from now on, or let callers on this host manage without one.
+
+        Raises:
+            AuthenticationFailed: `invalid_password`.
+            RateLimited: `locked`.
+        """
+        self._check(current, visitor, "auth.login", actor=actor.audit_name)
+        now = self.now()
+        self.database.write(
+            lambda sql: settings.put(
+                sql, "security", "requireLogin", is_required, changed_by=actor.audit_name, now=now
+            ),
+            bump=True,
+        )
+        self._record(
+            "settings.changed" if is_required else "login.disabled", "success", visitor, actor=actor.audit_name
+        )
 
     def _check(self, password: str, visitor: Visitor, action: str, actor: str = "anonymous") -> None:
         with self.lockout.attempt(visitor.address) as attempt:

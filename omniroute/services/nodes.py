@@ -132,7 +132,7 @@ class Nodes:
         self._check(new)
         self._database.write(lambda sql: self._insert(sql, new), bump=True)
         details = {"name": new.name, "prefix": new.prefix, "type": new.type.value, "isLocal": new.is_local}
-        self._record("node.created", new, origin, details)
+        self._record("provider.node.created", new, origin, details)
         return new
 
     def change(self, node_id: str, fields: Mapping[str, Any], origin: Origin) -> Node:
@@ -153,7 +153,7 @@ class Nodes:
         details: dict[str, Any] = {"fields": sorted(fields)}
         if is_moved:
             details |= {"from": old.base_url, "to": new.base_url}
-        self._record("node.updated", new, origin, details)
+        self._record("provider.node.updated", new, origin, details)
         return new
 
     def delete(self, node_id: str, origin: Origin) -> int:
@@ -166,7 +166,9 @@ class Nodes:
             return removed
 
         removed = self._database.write(work, bump=True)
-        self._record("node.deleted", old, origin, {"name": old.name, "prefix": old.prefix, "connections": removed})
+        self._record(
+            "provider.node.deleted", old, origin, {"name": old.name, "prefix": old.prefix, "connections": removed}
+        )
         return removed
 
     def validate(self, fields: Mapping[str, Any]) -> Reached:

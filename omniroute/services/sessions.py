@@ -43,6 +43,7 @@ class Sessions:
 
     Args:
         signing_key: signs the cookie, so that made-up session ids cost no look-up.
+        catch_up: brings the snapshot up to date, for a signed cookie whose session is not known.
         base_path: URL prefix of the server; the cookie is sent below it only.
         is_always_secure: mark the cookie `Secure` even when the request does not look encrypted.
     """
@@ -55,6 +56,7 @@ class Sessions:
         reach: Reach,
         signing_key: bytes,
         now: Callable[[], float],
+        catch_up: Callable[[], object],
         base_path: str = "",
         is_always_secure: bool = False,
     ) -> None:
@@ -66,6 +68,7 @@ class Sessions:
         # A key of its own for this use, and long enough whatever length the operator's secret has.
         self._signing_key = hmac.new(signing_key, b"dashboard session", sha256).digest()
         self._now = now
+        self._catch_up = catch_up
         self._path = base_path or "/"
         self._is_always_secure = is_always_secure
         self._seen: dict[bytes, float] = {}
@@ -96,15 +99,12 @@ class Sessions:
         digest = _digest(secret)
         found = self._snapshots.current.sessions.get(digest)
         if found is None:
-            # Another worker may have opened it within the last second. Only holders of a signed cookie get this far.
-            return self._resolve_stored(digest)
-        if found.revoked_at is not None or found.expires_at <= self._now():
+            # Another worker may have opened it a moment ago. Only holders of a signed cookie get this far.
+            self._catch_up()
+            found = self._snapshots.current.sessions.get(digest)
+        if found is None or found.revoked_at is not None or found.expires_at <= self._now():
             return None
         return public_id(digest), digest
-
-    def _resolve_stored(self, digest: bytes) -> tuple[str, bytes] | None:
-        usable = self._database.read(lambda connection: rows.load_usable(connection, self._now()))
-        return (public_id(digest), digest) if digest in usable else None
 
     def renewed(self, environ: Environ) -> str | None:
         """Note that the session is in use; return a new cookie value if the present one ends within a week."""

@@ -27,6 +27,8 @@ REMOTE = "192.0.2.7"
         ("/messages2", Family.PAGE),
         ("/chat/completions", Family.OPENAI),
         ("/models/a/b", Family.OPENAI),
+        ("/responses", Family.OPENAI),
+        ("/embeddings", Family.OPENAI),
         ("/api", Family.MANAGEMENT),
         ("/api/v10", Family.MANAGEMENT),
         ("/api/keys", Family.MANAGEMENT),

@@ -18,7 +18,7 @@ VERSION = {"anthropic-version": "2023-06-01"}
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     """An application for tests that leave nothing behind."""
     data_dir = tmp_path_factory.mktemp("shared") / "data"
-    with whole_app(Settings(data_dir=data_dir, env="test", app_log_to_file=False)) as built:
+    with whole_app(Settings(data_dir=data_dir, app_log_to_file=False)) as built:
         _connect(built)
         yield built
 

@@ -43,6 +43,19 @@ def test_a_change_in_one_worker_is_effective_in_the_other_within_a_moment(tmp_pa
         assert len(server.worker_pids()) == 2
 
 
+def test_a_new_key_and_a_new_login_work_in_every_worker_at_once(tmp_path: Path) -> None:
+    with running_server(tmp_path / "data", workers=2) as server:
+        for _ in range(5):
+            key = server.new_key()
+            statuses = {ask(server, key, "sandbox/echo").status_code for _ in range(20)}
+            assert statuses == {200}
+        for _ in range(3):
+            server.log_in()
+            for _ in range(10):
+                server.session.headers["Connection"] = "close"  # a new connection may reach the other worker
+                server.api("GET", "/api/auth/sessions")
+
+
 def _all(server: Server, key: str, status: int) -> bool:
     return all(ask(server, key).status_code == status for _ in range(15))
 
@@ -91,7 +104,7 @@ def test_a_kill_under_load_loses_no_complete_answer_and_doubles_none(
         for _ in range(3):
             seen = len(complete)
             wait_until(lambda: len(complete) > seen + 100, within_s=20, what="answers come")  # noqa: B023
-            os.kill(random.Random(len(complete)).choice(server.worker_pids()), signal.SIGKILL)  # noqa: S311
+            os.kill(random.Random(len(complete)).choice(server.worker_pids()), signal.SIGKILL)
         stop.set()
         server.kill_all()
         for thread in threads:
@@ -126,7 +139,7 @@ def test_a_kill_under_load_loses_no_complete_answer_and_doubles_none(
 
 def test_a_hundred_clients_that_leave_leave_nothing_behind(tmp_path: Path) -> None:
     """At random moments: before the answer, in silence, in mid-stream."""
-    chance = random.Random(7)  # noqa: S311
+    chance = random.Random(7)
     with running_sandbox(tmp_path / "sandbox.log") as sandbox, running_server(tmp_path / "data", workers=1) as server:
         server.add_node(f"{sandbox.url}/v1", prefix="oa")
         key = server.new_key()

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import gevent
+import gevent.socket
 import pytest
 
 from omniroute.errors import UpstreamProtocolError, UpstreamTimeout, UpstreamUnreachable, UrlBlocked
@@ -234,3 +235,187 @@ def test_idle_connections_are_closed_after_a_while() -> None:
         now[0] += 31
         transport.close_idle()
         assert transport.open_connections == 0
+
+
+# --- providers that mean harm ---------------------------------------------------------------------------------------
+
+DRIPS = [
+    pytest.param(b"HTTP/1.1 200 OK\r\n", b"X-A: b\r\n", id="headers"),
+    pytest.param(b"", b"HTTP/1.1 100 Continue\r\n\r\n", id="interim answers"),
+    pytest.param(b"HTTP/1.1 200 OK\r\nX-", b"x", id="an endless name"),
+]
+
+
+def dripping(head: bytes, drop: bytes, pause_s: float = 0.02) -> Any:
+    def act(sock: Any, _request: Any) -> bool:
+        sock.sendall(head)
+        for _ in range(200):
+            sock.sendall(drop)
+            gevent.sleep(pause_s)
+        return False
+
+    return act
+
+
+@pytest.mark.parametrize(("head", "drop"), DRIPS)
+def test_a_trickle_does_not_stretch_the_header_limit(transport: HttpTransport, head: bytes, drop: bytes) -> None:
+    with fake_upstream(dripping(head, drop)) as upstream:
+        began = time.monotonic()
+        with pytest.raises(UpstreamTimeout) as caught:
+            transport.send(request_to(upstream))
+        assert caught.value.phase == "headers"
+        assert time.monotonic() - began < 1.0
+    assert transport.open_connections == 0
+
+
+@pytest.mark.parametrize(("head", "drop"), DRIPS)
+def test_a_flood_before_the_answer_is_cut(transport: HttpTransport, head: bytes, drop: bytes) -> None:
+    with fake_upstream(raw(head + drop * (600_000 // len(drop)))) as upstream, pytest.raises(UpstreamProtocolError):
+        transport.send(request_to(upstream))
+    assert transport.open_connections == 0
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize("head", [CHUNKED + b"5;x=", CHUNKED + b"0\r\nX-"], ids=["chunk extension", "trailer"])
+def test_framing_without_content_is_silence(transport: HttpTransport, head: bytes) -> None:
+    with fake_upstream(dripping(head, b"x")) as upstream:
+        response = transport.send(request_to(upstream))
+        began = time.monotonic()
+        with pytest.raises(ReadTimeout):
+            response.read(0.1)
+        assert time.monotonic() - began < 1.0
+        response.close()
+    with fake_upstream(raw(head + b"x" * 700_000)) as upstream:
+        response = transport.send(request_to(upstream))
+        with pytest.raises(UpstreamProtocolError):
+            response.read(1.0)
+        response.close()
+    assert transport.open_connections == 0
+
+
+@pytest.mark.parametrize("is_chunked", [False, True])
+def test_a_compressed_bomb_is_unpacked_piece_by_piece(transport: HttpTransport, is_chunked: bool) -> None:
+    packed = zlib.compress(bytes(80 << 20))
+    assert len(packed) < 100_000
+    act = stream(packed) if is_chunked else answer(packed)
+
+    def compressed(sock: Any, request: Any) -> Any:
+        class Renamed:
+            def sendall(self, data: bytes) -> None:
+                sock.sendall(data.replace(b"\r\nContent-Type", b"\r\nContent-Encoding: gzip\r\nContent-Type", 1))
+
+        return act(Renamed(), request)
+
+    with fake_upstream(compressed) as upstream:
+        response = transport.send(request_to(upstream))
+        sizes = [len(response.read(1.0)) for _ in range(20)]
+        assert 0 < max(sizes) <= 1 << 20
+        response.close()
+        with pytest.raises(UpstreamProtocolError, match="too large"):
+            read(transport, request_to(upstream))
+    assert transport.open_connections <= 1
+
+
+@pytest.mark.parametrize("size", [0, 1, 262_143, 262_144, 262_145, 1_000_000])
+def test_a_compressed_answer_is_whole_whatever_its_size(transport: HttpTransport, size: int) -> None:
+    text = (b"0123456789" * (size // 10 + 1))[:size]
+    with fake_upstream(answer(zlib.compress(text), headers={"Content-Encoding": "gzip"})) as upstream:
+        assert read(transport, request_to(upstream)) == text
+    assert transport.open_connections == 1
+
+
+def test_what_only_calls_itself_compressed_is_an_error(transport: HttpTransport) -> None:
+    with (
+        fake_upstream(answer(b"plain", headers={"Content-Encoding": "gzip"})) as upstream,
+        pytest.raises(UpstreamProtocolError),
+    ):
+        read(transport, request_to(upstream))
+
+
+ONE = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\none"
+
+
+@pytest.mark.parametrize("surplus", [b"HTTP/1.1 200 OK\r\nX-A: b\r\nContent-Length: 3\r\n\r\ntwo", b"\x00garbage"])
+def test_a_second_answer_in_the_same_breath_is_nobodys(transport: HttpTransport, surplus: bytes) -> None:
+    with fake_upstream(raw(ONE + surplus, keep=True), answer(b"next")) as upstream:
+        response = transport.send(request_to(upstream))
+        assert read_all(response, 1.0, 100, time.monotonic) == b"one"
+        assert "x-a" not in response.headers
+        response.close()
+        assert transport.open_connections == 0, "a connection out of step is not used again"
+        assert read(transport, request_to(upstream)) == b"next"
+
+
+def test_trailers_change_nothing(transport: HttpTransport) -> None:
+    data = (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-A: 1\r\n\r\n2\r\nok\r\n0\r\nX-A: 2\r\nTransfer-Encoding: x\r\n\r\n"
+    )
+    with fake_upstream(raw(data, keep=True)) as upstream:
+        response = transport.send(request_to(upstream))
+        assert read_all(response, 1.0, 100, time.monotonic) == b"ok"
+        assert response.headers["x-a"] == "1"
+        response.close()
+
+
+def test_a_change_of_protocol_is_an_error(transport: HttpTransport) -> None:
+    data = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nhello"
+    with fake_upstream(raw(data)) as upstream, pytest.raises(UpstreamProtocolError):
+        transport.send(request_to(upstream))
+    assert transport.open_connections == 0
+
+
+def test_what_a_provider_says_before_it_hangs_up_on_a_large_body_counts(transport: HttpTransport) -> None:
+    """A server that takes no body this large answers while it arrives."""
+    listener = gevent.socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen()
+
+    def refuse() -> None:
+        sock, _ = listener.accept()
+        sock.recv(1000)
+        sock.sendall(b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\n{}")
+        sock.shutdown(socket.SHUT_WR)
+        gevent.sleep(0.05)
+        sock.close()
+
+    serving = gevent.spawn(refuse)
+    request = UpstreamRequest(
+        "POST", f"http://127.0.0.1:{listener.getsockname()[1]}/", (), b"x" * (30 << 20), QUICK, is_local=True
+    )
+    response = transport.send(request)
+    assert (response.status, read_all(response, 1.0, 100, time.monotonic)) == (413, b"{}")
+    response.close()
+    serving.join(1)
+    listener.close()
+    assert transport.open_connections == 0
+
+
+def test_a_dead_pool_is_not_walked_through(transport: HttpTransport) -> None:
+    """After one kept connection has failed under a request, the next try opens a new one."""
+    with fake_upstream(answer(b"1"), answer(b"1"), hang_up, answer(b"2")) as upstream:
+        held = [transport.send(request_to(upstream)) for _ in range(2)]
+        for response in held:
+            read_all(response, 1.0, 10, time.monotonic)
+            response.close()
+        assert read(transport, request_to(upstream)) == b"2"
+        assert (upstream.opened, len(upstream.received)) == (3, 4)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:99999/", "http://127.0.0.1:1/caf\u00e9", "http://b\u00fccher/"])
+def test_an_address_that_is_none_is_blocked(transport: HttpTransport, url: str) -> None:
+    with pytest.raises(UrlBlocked):
+        transport.send(UpstreamRequest("POST", url, (), b"{}", QUICK, is_local=True))
+
+
+def test_looking_up_a_name_is_part_of_connecting() -> None:
+    def slow(host: str, port: int, *, is_local: bool, is_operator: bool) -> tuple[str, ...]:
+        gevent.sleep(5)
+        return (host,)
+
+    transport = HttpTransport(guard=slow, now=time.monotonic)
+    deadlines = Deadlines(connect_s=0.05)
+    with pytest.raises(UpstreamTimeout) as caught:
+        transport.send(UpstreamRequest("POST", "http://127.0.0.1:1/", (), b"{}", deadlines, is_local=True))
+    assert caught.value.phase == "connect"

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from omniroute.services.keys import SYSTEM
 from omniroute.services.lockout import MOST_FAILURES, MOST_FAILURES_OVERALL, SLOWDOWN_S, WINDOW_S
 from tests.harness import PASSWORD, Browser, Gateway
 
@@ -139,3 +140,61 @@ def test_the_guessed_password_is_written_nowhere(gateway: Gateway) -> None:
     for file in gateway.settings.data_dir.rglob("*"):
         if file.is_file():
             assert b"my-mistyped-real-password" not in file.read_bytes(), file.name
+
+
+MADE_UP = "sk-aaaaaaaaaaaa-" + "A" * 43 + "-00000000"
+
+
+def try_key(client: Browser, key: str = MADE_UP, path: str = "/v1/models") -> Any:
+    return client.get(path, headers={"Authorization": f"Bearer {key}"})
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/api/keys"])
+def test_guessed_api_keys_count_too(gateway: Gateway, path: str) -> None:
+    client = gateway.client(address="192.0.2.7")
+    for _ in range(MOST_FAILURES):
+        assert try_key(client, path=path).status_code == 401
+    for _ in range(2):
+        locked = try_key(client, path=path)
+        assert (locked.status_code, locked.headers["X-OmniRoute-Error-Code"]) == (429, "locked")
+        assert 0 < int(locked.headers["Retry-After"]) <= WINDOW_S
+    assert guess(client, PASSWORD).status_code == 429
+    assert try_key(gateway.other_worker().client(address="192.0.2.7"), path=path).status_code == 429
+    gateway.clock.pass_(WINDOW_S + 1)
+    assert try_key(client, path=path).status_code == 401
+    assert guess(client, PASSWORD).status_code == 200
+
+
+def test_a_locked_address_may_use_its_good_keys(gateway: Gateway) -> None:
+    secret = gateway.issue().secret
+    client = gateway.client(address="192.0.2.7")
+    for _ in range(MOST_FAILURES + 1):
+        try_key(client)
+    assert try_key(client, secret).status_code == 200
+
+
+def test_a_login_lock_holds_for_guesses_of_keys(gateway: Gateway) -> None:
+    exhaust(gateway)
+    assert try_key(gateway.client(address="192.0.2.7")).status_code == 429
+
+
+def test_a_revoked_key_is_no_guess(gateway: Gateway) -> None:
+    """A forgotten program that keeps sending it must not lock its user out."""
+    issued = gateway.issue()
+    gateway.keys.revoke(issued.key.id, SYSTEM)
+    client = gateway.client(address="192.0.2.7")
+    assert {try_key(client, issued.secret).status_code for _ in range(MOST_FAILURES * 2)} == {401}
+    assert guess(client, PASSWORD).status_code == 200
+
+
+def test_nobody_on_this_host_is_locked_by_guesses(gateway: Gateway) -> None:
+    client = gateway.client()
+    assert {try_key(client).status_code for _ in range(MOST_FAILURES * 2)} == {401}
+    assert guess(client, PASSWORD).status_code == 200
+
+
+def test_guesses_of_keys_slow_no_login(gateway: Gateway) -> None:
+    for number in range(MOST_FAILURES_OVERALL + 1):
+        try_key(gateway.client(address=f"192.0.2.{number}"))
+    assert guess(gateway.client(address="198.51.100.1"), PASSWORD).status_code == 200
+    assert gateway.slept == []

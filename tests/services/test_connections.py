@@ -150,11 +150,31 @@ def test_lists_filter(providers: Providers) -> None:
         connections.get("conn_none")
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "idle"),
+    [
+        ("requestsPerMinute", 5, None),
+        ("minTimeBetweenRequestsMs", 5, 0),
+        ("concurrentRequests", 2, None),
+        ("quotaCutoffs", {"daily": 90}, {}),
+        ("proxyEnabled", True, False),
+    ],
+)
+def test_a_limit_that_nothing_enforces_is_refused(providers: Providers, field: str, value: Any, idle: Any) -> None:
+    with pytest.raises(InvalidRequest, match=f"does not enforce {field}") as refused:
+        add(providers, **{field: value})
+    assert (refused.value.error_code, refused.value.param) == ("not_supported", field)
+    assert providers.connections.all() == []
+    made = add(providers, **{field: idle})
+    with pytest.raises(InvalidRequest):
+        providers.connections.change(made.id, {field: value}, SYSTEM)
+
+
 def test_changes_only_what_is_given(providers: Providers) -> None:
-    made = add(providers, group="team", requestsPerMinute=5)
+    made = add(providers, group="team", defaultModel="m")
     providers.gateway.clock.pass_(5)
     changed = providers.connections.change(made.id, {"name": "New", "group": None, "priority": 7}, SYSTEM)
-    assert (changed.name, changed.group_name, changed.priority, changed.requests_per_minute) == ("New", None, 7, 5)
+    assert (changed.name, changed.group_name, changed.priority, changed.default_model) == ("New", None, 7, "m")
     assert changed.credential == Secret(KEY)
     assert changed.updated_at == made.updated_at + 5
     assert providers.connections.get(made.id) == changed
@@ -402,13 +422,13 @@ def test_every_change_is_audited(providers: Providers) -> None:
     providers.connections.delete(made.id, SYSTEM)
     actions = [entry.action for entry in providers.gateway.audited()]
     assert actions == [
-        "connection.created",
-        "connection.updated",
-        "connection.tested",
-        "connection.reset",
-        "connection.reordered",
-        "connection.updated",
-        "connection.deleted",
+        "provider.credentials.created",
+        "provider.credentials.updated",
+        "provider.credentials.tested",
+        "provider.credentials.reset",
+        "provider.credentials.reordered",
+        "provider.credentials.updated",
+        "provider.credentials.revoked",
     ]
     assert "sk-live" not in repr(providers.gateway.audited())
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from hashlib import sha256
 from typing import Any
 
 import pytest
 
-from omniroute.errors import NotFound, ValidationFailed
-from omniroute.records import AccessSchedule, RateRule
+from omniroute.errors import InvalidRequest, NotFound, ValidationFailed
+from omniroute.records import AccessSchedule
 from omniroute.services.keys import SYSTEM, initial_scopes, masked, state_of
 from tests.harness import NOW, Gateway
 
@@ -56,7 +55,6 @@ def test_every_field_survives_the_database(gateway: Gateway) -> None:
         "scopes": ("chat", "skills:*", "skills:web-search", "reserve:use"),
         "allowedModels": ("sandbox/*", "gpt-?"),
         "blockedModels": ("x",),
-        "allowedCombos": ("fast",),
         "allowedConnections": ("conn_1",),
         "allowedEndpoints": ("/v1/messages", "models"),
         "ipAllowlist": ("192.0.2.7", "2001:db8::/32"),
@@ -64,15 +62,9 @@ def test_every_field_survives_the_database(gateway: Gateway) -> None:
         "isActive": False,
         "isBanned": True,
         "accessSchedule": {"enabled": True, "from": "09:00", "until": "17:00", "days": (4, 0), "tz": "Europe/Berlin"},
-        "rateLimits": ({"limit": 5, "windowSeconds": 60},),
-        "maxConcurrent": 3,
-        "maxSessions": 4,
-        "throttleDelayMs": 5,
         "noLog": True,
-        "disabledGuardrails": ("pii",),
         "hidePaidModels": True,
         "isCanary": True,
-        "streamDefault": "json",
     }
     issued = gateway.issue("all of it", **fields)
     key = gateway.keys.get(issued.key.id)
@@ -80,7 +72,6 @@ def test_every_field_survives_the_database(gateway: Gateway) -> None:
     assert key.ip_allowlist == ("192.0.2.7/32", "2001:db8::/32")
     assert key.allowed_endpoints == ("messages", "models")
     assert key.schedule == AccessSchedule(True, "09:00", "17:00", (0, 4), "Europe/Berlin")
-    assert key.rate_limits == (RateRule(5, 60),)
     assert key.scopes == {"chat", "skills:*", "skills:web-search", "reserve:use", "self:usage"}
 
 
@@ -118,12 +109,34 @@ def test_fields_without_meaning_are_refused_and_nothing_is_stored(
 
 
 def test_a_change_touches_the_given_fields_only(gateway: Gateway) -> None:
-    issued = gateway.issue("old", allowedModels=("a",), maxConcurrent=3)
+    issued = gateway.issue("old", allowedModels=("a",), noLog=True)
     gateway.clock.pass_(10)
-    changed = gateway.keys.change(issued.key.id, {"name": "new", "maxConcurrent": None}, SYSTEM)
-    assert (changed.name, changed.allowed_models, changed.max_concurrent) == ("new", ("a",), None)
+    changed = gateway.keys.change(issued.key.id, {"name": "new", "noLog": False}, SYSTEM)
+    assert (changed.name, changed.allowed_models, changed.no_log) == ("new", ("a",), False)
     assert changed.updated_at == NOW + 10
-    assert gateway.audited("key.updated")[0].details == {"fields": ["max_concurrent", "name"]}
+    assert gateway.audited("key.updated")[0].details == {"fields": ["name", "no_log"]}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "idle"),
+    [
+        ("allowedCombos", ("fast",), ()),
+        ("rateLimits", ({"limit": 5, "windowSeconds": 60},), ()),
+        ("maxConcurrent", 3, None),
+        ("maxSessions", 4, None),
+        ("throttleDelayMs", 5, 0),
+        ("disabledGuardrails", ("pii",), ()),
+        ("streamDefault", "json", "request"),
+    ],
+)
+def test_a_limit_that_nothing_enforces_is_refused(gateway: Gateway, field: str, value: Any, idle: Any) -> None:
+    with pytest.raises(InvalidRequest, match=f"does not enforce {field}") as refused:
+        gateway.issue(**{field: value})
+    assert (refused.value.error_code, refused.value.param) == ("not_supported", field)
+    key = gateway.issue(**{field: idle}).key
+    with pytest.raises(InvalidRequest):
+        gateway.keys.change(key.id, {field: value}, SYSTEM)
+    assert gateway.keys.change(key.id, {field: idle, "name": "n"}, SYSTEM).name == "n"
 
 
 def test_lists_hold_the_newest_first_and_no_revoked_ones(gateway: Gateway) -> None:
@@ -156,13 +169,6 @@ def test_regenerating_keeps_the_fields(gateway: Gateway) -> None:
     )
     assert new.key.previous_hash == issued.key.key_hash
     assert new.key.previous_until == NOW + 30
-
-
-def test_the_default_request_rule_is_given_to_keys_without_one(make_gateway: Callable[..., Gateway]) -> None:
-    gateway = make_gateway(default_rate_limit_per_day=500)
-    assert gateway.issue().key.rate_limits == (RateRule(500, 86400),)
-    own = gateway.issue(rateLimits=({"limit": 1, "windowSeconds": 1},))
-    assert own.key.rate_limits == (RateRule(1, 1),)
 
 
 def test_states(gateway: Gateway) -> None:

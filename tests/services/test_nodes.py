@@ -188,7 +188,7 @@ def test_another_address_makes_connections_untested(providers: Providers) -> Non
     after = providers.connections.get(made.id)
     assert (after.test_status, after.last_tested_at) == ("untested", None)
     assert after.credential == Secret(KEY)
-    entry = providers.gateway.audited("node.updated")[-1]
+    entry = providers.gateway.audited("provider.node.updated")[-1]
     assert entry.details["from"] == "http://127.0.0.1:9000/v1"
     assert entry.details["to"] == "http://127.0.0.1:9001/v1"
 
@@ -219,7 +219,7 @@ def test_deleting_removes_its_connections(providers: Providers) -> None:
         providers.nodes.get(node.id)
     with pytest.raises(NotFound):
         providers.nodes.delete(node.id, SYSTEM)
-    assert [entry.action for entry in providers.gateway.audited()][-1] == "node.deleted"
+    assert [entry.action for entry in providers.gateway.audited()][-1] == "provider.node.deleted"
 
 
 def test_validation_asks_for_the_list(providers: Providers) -> None:

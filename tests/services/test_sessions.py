@@ -123,4 +123,5 @@ def test_an_empty_signing_secret_is_refused(gateway: Gateway) -> None:
             reach=gateway.access.reach,
             signing_key=b"",
             now=gateway.clock,
+            catch_up=gateway.snapshots.refresh,
         )

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Final
 
 _BATCH: Final = 20_000
-_CROCKFORD: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
 def fill_request_log(data_dir: Path, rows: int, key_ids: list[str], connection_ids: list[str]) -> int:
@@ -53,7 +52,7 @@ def _rows(
         moment = now - span + span * number / total
         status = 200 if rng.random() < 0.97 else 502
         yield {
-            "request_id": f"req_{_ulid(rng, moment)}",
+            "request_id": f"req_{int(moment * 1000):012x}{rng.getrandbits(56):014x}",
             "time": moment,
             "endpoint": "/v1/chat/completions",
             "client_format": "openai_chat",
@@ -79,8 +78,3 @@ def _rows(
             "bytes_in": rng.randrange(500, 200_000),
             "bytes_out": rng.randrange(500, 50_000),
         }
-
-
-def _ulid(rng: random.Random, moment: float) -> str:
-    value = (int(moment * 1000) << 80) | rng.getrandbits(80)
-    return "".join(_CROCKFORD[(value >> shift) & 31] for shift in range(125, -1, -5))

@@ -21,7 +21,8 @@ def read_json_bytes(environ: dict[str, Any], *, limit: int, read_timeout_s: floa
     if environ.get("HTTP_CONTENT_ENCODING", "identity") != "identity":
         raise UnsupportedMediaType("Compressed request bodies are not accepted.")
     length = environ.get("CONTENT_LENGTH") or ""
-    stream = environ["wsgi.input"]
+    # gunicorn's input copies a body in steps of 1 KiB; the reader inside it takes it in the pieces that arrive.
+    stream = getattr(environ["wsgi.input"], "reader", environ["wsgi.input"])
     client = environ.get("gunicorn.socket")
     if client is not None:
         client.settimeout(read_timeout_s)

@@ -10,7 +10,7 @@ from flask_wtf.csrf import generate_csrf
 
 from omniroute import __version__
 from omniroute.blueprints import guard
-from omniroute.blueprints.management.bodies import Fields, answer, iso_time, text
+from omniroute.blueprints.management.bodies import Fields, Page, answer, flag, iso_time, listing, text
 from omniroute.blueprints.tiers import ROUTES
 from omniroute.container import container
 from omniroute.errors import StorageError
@@ -26,6 +26,10 @@ _LOGIN: Final = Fields(
 _PASSWORD: Final = Fields(
     text("currentPassword", required=True, max_length=LONGEST, secret=True),
     text("newPassword", required=True, max_length=LONGEST, secret=True),
+)
+_REQUIRE_LOGIN: Final = Fields(
+    flag("requireLogin", required=True),
+    text("currentPassword", required=True, max_length=LONGEST, secret=True),
 )
 
 
@@ -101,6 +105,8 @@ def change_password() -> Response:
 def sessions() -> Response:
     """List the open sessions."""
     own = guard.actor().session_hash
+    page = Page.read(request)
+    found = container().sessions.open_sessions()
     rows = [
         {
             "id": row.id,
@@ -111,9 +117,9 @@ def sessions() -> Response:
             "userAgent": row.user_agent,
             "current": row.session_hash == own,
         }
-        for row in container().sessions.open_sessions()
+        for row in page.cut(found)
     ]
-    return answer({"sessions": rows})
+    return listing("sessions", rows, total=len(found), page=page)
 
 
 @blueprint.delete("/api/auth/sessions")
@@ -162,6 +168,14 @@ def require_login() -> Response:
     except StorageError:
         return answer({"requireLogin": True, "hasPassword": True, "setupComplete": True})
     return answer({"requireLogin": is_required, "hasPassword": has_password, "setupComplete": has_password})
+
+
+@blueprint.post("/api/settings/require-login")
+def switch_login() -> Response:
+    """Ask for a login, or let callers on this host in without one."""
+    values = _REQUIRE_LOGIN.read(request)
+    login_service().require(values["requireLogin"], values["currentPassword"], guard.actor(), visitor())
+    return answer({"success": True})
 
 
 @blueprint.get("/api/settings/authz")

@@ -31,7 +31,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 from flask import Request, Response
@@ -482,6 +482,43 @@ class Page:
     def cut(self, rows: Sequence[_Row]) -> Sequence[_Row]:
         """Return this page of a list that is held whole."""
         return rows[self.offset : self.offset + self.limit]
+
+
+@dataclass(frozen=True, slots=True)
+class Order(Generic[_Row]):
+    """How a list that is held whole may be narrowed and sorted by the query.
+
+    Attributes:
+        searched: the texts of a row in which `q` is looked for, without regard to case.
+        fields: the fields that `sort` may name, with the value of a row.
+    """
+
+    searched: Callable[[_Row], Iterable[str | None]]
+    fields: Mapping[str, Callable[[_Row], Any]]
+
+    def apply(self, request: Request, rows: Iterable[_Row]) -> list[_Row]:
+        """Return the rows that `q` finds, as `sort` orders them: `field`, or `-field` for the other way round."""
+        wanted = request.args.get("q", "").casefold()
+        found = [row for row in rows if not wanted or any(wanted in (t or "").casefold() for t in self.searched(row))]
+        sort = request.args.get("sort", "")
+        if not sort:
+            return found
+        value_of = self.fields.get(sort.removeprefix("-"))
+        if value_of is None:
+            raise _unsorted(self.fields)
+        known = [row for row in found if value_of(row) is not None]
+        known.sort(key=value_of, reverse=sort.startswith("-"))
+        return known + [row for row in found if value_of(row) is None]
+
+
+def refuse_sort(request: Request, only: str) -> None:
+    """Refuse any order but the one that a list has, `only`."""
+    if request.args.get("sort", only) != only:
+        raise _unsorted((only,))
+
+
+def _unsorted(fields: Iterable[str]) -> ValidationFailed:
+    return ValidationFailed([{"field": "sort", "message": f"must be one of {', '.join(fields)}"}])
 
 
 def listing(noun: str, rows: Sequence[Any], *, total: int, page: Page) -> Response:

@@ -10,6 +10,7 @@ from omniroute.blueprints import guard
 from omniroute.blueprints.management.auth import visitor
 from omniroute.blueprints.management.bodies import (
     Fields,
+    Order,
     Page,
     answer,
     flag,
@@ -67,6 +68,15 @@ _CHANGEABLE: Final = (
 )
 _NEW: Final = Fields(text("name", required=True, max_length=200), *_CHANGEABLE)
 _CHANGE: Final = Fields(text("name", max_length=200), *_CHANGEABLE)
+_ORDER: Final[Order[ApiKey]] = Order(
+    searched=lambda key: (key.id, key.name, service.masked(key)),
+    fields={
+        "name": lambda key: key.name.casefold(),
+        "createdAt": lambda key: key.created_at,
+        "expiresAt": lambda key: key.expires_at,
+        "lastUsedAt": lambda key: key.last_used_at,
+    },
+)
 _REGENERATE: Final = Fields(integer("graceSec", minimum=0, maximum=service.LONGEST_GRACE_S))
 
 
@@ -74,7 +84,7 @@ _REGENERATE: Final = Fields(integer("graceSec", minimum=0, maximum=service.LONGE
 def index() -> Response:
     """List the keys, masked."""
     page = Page.read(request)
-    found = container().keys.usable()
+    found = _ORDER.apply(request, container().keys.usable())
     body = {
         "keys": [shown(key) for key in page.cut(found)],
         "total": len(found),

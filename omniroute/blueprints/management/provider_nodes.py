@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from flask import Blueprint, Response, request
 
-from omniroute.blueprints.management.bodies import Fields, Page, answer, flag, iso_time, listing, mapping, text
+from omniroute.blueprints.management.bodies import Fields, Order, Page, answer, flag, iso_time, listing, mapping, text
 from omniroute.blueprints.management.origin import origin
 from omniroute.container import container
 from omniroute.gateway.egress import MAX_URL
@@ -22,6 +22,14 @@ _OPTIONAL: Final = (
     text("modelsPath", nullable=True, max_length=200),
     _HEADERS,
     flag("isLocal"),
+)
+_ORDER: Final[Order[Node]] = Order(
+    searched=lambda node: (node.id, node.name, node.prefix, node.base_url),
+    fields={
+        "name": lambda node: node.name.casefold(),
+        "prefix": lambda node: node.prefix,
+        "createdAt": lambda node: node.created_at,
+    },
 )
 _NEW: Final = Fields(
     text("name", required=True, max_length=100),
@@ -49,8 +57,8 @@ _TRIAL: Final = Fields(
 @blueprint.get("/api/provider-nodes")
 def index() -> Response:
     """List the nodes."""
-    page = Page.read(request, default=200)
-    found = container().nodes.all()
+    page = Page.read(request)
+    found = _ORDER.apply(request, container().nodes.all())
     return listing("nodes", [shown(node) for node in page.cut(found)], total=len(found), page=page)
 
 

@@ -8,6 +8,7 @@ from flask import Blueprint, Response, request
 
 from omniroute.blueprints.management.bodies import (
     Fields,
+    Order,
     Page,
     answer,
     flag,
@@ -40,6 +41,8 @@ _CHANGEABLE: Final = (
     integer("requestsPerMinute", nullable=True, minimum=1, maximum=1_000_000),
     integer("minTimeBetweenRequestsMs", nullable=True, minimum=0, maximum=3_600_000),
     integer("concurrentRequests", alias="maxConcurrent", nullable=True, minimum=1, maximum=100_000),
+    mapping("quotaCutoffs", nullable=True),
+    flag("proxyEnabled"),
 )
 _NEW: Final = Fields(
     text("provider", required=True, max_length=100),
@@ -48,6 +51,17 @@ _NEW: Final = Fields(
     *_CHANGEABLE,
 )
 _CHANGE: Final = Fields(text("name", max_length=100), *_CHANGEABLE)
+_ORDER_OF_LIST: Final[Order[Connection]] = Order(
+    searched=lambda row: (row.id, row.name, row.provider, row.group_name),
+    fields={
+        "name": lambda row: row.name.casefold(),
+        "provider": lambda row: row.provider,
+        "priority": lambda row: row.priority,
+        "createdAt": lambda row: row.created_at,
+        "lastUsedAt": lambda row: row.last_used_at,
+        "lastTestedAt": lambda row: row.last_tested_at,
+    },
+)
 _IDS: Final = texts("ids", required=True, min_items=1, max_items=100, max_length=64)
 _SWITCH: Final = Fields(_IDS, flag("isActive", required=True))
 _SELECTION: Final = Fields(_IDS)
@@ -62,13 +76,14 @@ _TRIAL: Final = Fields(text("provider", required=True, max_length=100), _KEY, _D
 @blueprint.get("/api/providers")
 def index() -> Response:
     """List the connections, keys masked."""
-    page = Page.read(request, default=200)
+    page = Page.read(request)
     status = request.args.get("status")
     if status is not None and status not in _STATES:
         raise ValidationFailed([{"field": "status", "message": f"must be one of {', '.join(_STATES)}"}])
-    found = container().connections.all(
+    rows = container().connections.all(
         provider=request.args.get("provider") or None, status=status, is_active=query_flag(request, "active")
     )
+    found = _ORDER_OF_LIST.apply(request, rows)
     body = {
         "connections": [shown(row) for row in page.cut(found)],
         "total": len(found),

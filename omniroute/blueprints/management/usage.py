@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from flask import Blueprint, Request, Response, request
 
-from omniroute.blueprints.management.bodies import Page, answer, iso_time, listing
+from omniroute.blueprints.management.bodies import Page, answer, iso_time, listing, refuse_sort
 from omniroute.container import container
 from omniroute.errors import ValidationFailed
 from omniroute.records import AttemptRecord
@@ -28,6 +28,9 @@ _NANO: Final = 1_000_000_000
 def logs() -> Response:
     """List settled requests, newest first."""
     page = Page.read(request)
+    refuse_sort(request, "-time")
+    if request.args.get("combo"):
+        return listing("logs", [], total=0, page=page)  # nothing is served through a combo in this release
     found = container().usage.page(_filters(request), limit=page.limit, offset=page.offset)
     response = listing("logs", [log_row(row) for row in found.rows], total=found.total, page=page)
     if found.is_total_capped:
@@ -56,6 +59,7 @@ def log(log_id: str) -> Response:
 def audit() -> Response:
     """List audited actions, newest first."""
     page = Page.read(request)
+    refuse_sort(request, "-time")
     entries, total = container().audit.entries(
         limit=page.limit,
         offset=page.offset,

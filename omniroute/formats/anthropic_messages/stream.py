@@ -11,6 +11,7 @@ from omniroute.errors import UpstreamProtocolError
 from omniroute.formats.anthropic_messages.usage import UsageFields, read_fields
 from omniroute.formats.passthrough import CONTENT, PLAIN, TERMINAL, PassthroughStream, Verdict
 from omniroute.formats.sse import event_data
+from omniroute.formats.usage import Usage
 
 PING = b'event: ping\ndata: {"type":"ping"}\n\n'
 
@@ -44,7 +45,7 @@ class MessagesStream(PassthroughStream):
     close_look: ClassVar[tuple[bytes, ...]] = (b'"usage"', b'"message_stop"', b'"error"')
     names_model_once: ClassVar[bool] = True
 
-    def __init__(self, requested_model: str | None, trailer: Callable[[], bytes]) -> None:
+    def __init__(self, requested_model: str | None, trailer: Callable[[Usage], bytes]) -> None:
         super().__init__(requested_model, trailer)
         self._fields = UsageFields()
 

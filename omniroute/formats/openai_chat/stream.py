@@ -11,7 +11,7 @@ from omniroute.errors import UpstreamProtocolError
 from omniroute.formats.openai_chat.usage import read_usage
 from omniroute.formats.passthrough import CONTENT, PLAIN, TERMINAL, WITHHELD, PassthroughStream, Verdict
 from omniroute.formats.sse import event_data
-from omniroute.formats.usage import NOT_REPORTED
+from omniroute.formats.usage import NOT_REPORTED, Usage
 
 DONE = b"data: [DONE]\n\n"
 
@@ -43,7 +43,7 @@ class ChatStream(PassthroughStream):
     )
     names_model_once: ClassVar[bool] = False
 
-    def __init__(self, requested_model: str | None, trailer: Callable[[], bytes], *, wants_usage: bool) -> None:
+    def __init__(self, requested_model: str | None, trailer: Callable[[Usage], bytes], *, wants_usage: bool) -> None:
         """`wants_usage`: the client itself sent `stream_options.include_usage`."""
         super().__init__(requested_model, trailer)
         self._wants_usage = wants_usage

@@ -139,3 +139,33 @@ def test_unknown_keys_are_not_found(gateway: Gateway) -> None:
     assert client.patch("/api/keys/key_unknown", json={"name": "x"}, headers=ORIGIN).status_code == 404
     assert client.delete("/api/keys/key_unknown", headers=ORIGIN).status_code == 404
     assert client.post("/api/keys/key_unknown/regenerate", headers=ORIGIN).status_code == 404
+
+
+def test_lists_are_searched_sorted_and_cut(gateway: Gateway) -> None:
+    for name in ("beta", "Alpha", "gamma"):
+        gateway.issue(name)
+        gateway.clock.pass_(1)
+    client = gateway.logged_in()
+
+    def names(query: str) -> list[str]:
+        answer = client.get(f"/api/keys?{query}")
+        assert answer.headers["X-Total-Count"] == str(answer.get_json()["total"])
+        return [row["name"] for row in answer.get_json()["keys"]]
+
+    assert names("") == ["gamma", "Alpha", "beta"]
+    assert names("sort=name") == ["Alpha", "beta", "gamma"]
+    assert names("sort=-name&limit=1&offset=1") == ["beta"]
+    assert names("sort=createdAt") == ["beta", "Alpha", "gamma"]
+    assert names("q=ALPH") == ["Alpha"]
+    assert names("q=%25") == []
+    refused = client.get("/api/keys?sort=secret")
+    assert (refused.status_code, refused.get_json()["error"]["code"]) == (400, "validation_failed")
+
+
+def test_a_limit_that_nothing_enforces_is_refused(gateway: Gateway) -> None:
+    client = gateway.logged_in()
+    answer = client.post("/api/keys", json={"name": "k", "maxConcurrent": 2}, headers=ORIGIN)
+    error = answer.get_json()["error"]
+    assert (answer.status_code, error["code"]) == (400, "not_supported")
+    assert error["details"][0]["field"] == "maxConcurrent"
+    assert client.get("/api/keys").get_json()["total"] == 0

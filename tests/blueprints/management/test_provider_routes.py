@@ -20,7 +20,7 @@ WHOLE = answer(json.dumps({"id": "1", "choices": [], "usage": {}}).encode())
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     """An application for tests that leave nothing behind."""
     data_dir = tmp_path_factory.mktemp("shared") / "data"
-    with whole_app(Settings(data_dir=data_dir, env="test", app_log_to_file=False)) as built:
+    with whole_app(Settings(data_dir=data_dir, app_log_to_file=False)) as built:
         yield built
 
 
@@ -38,10 +38,10 @@ def connect(app: App, **fields: Any) -> dict[str, Any]:
 
 
 def test_the_life_of_a_connection(app: App) -> None:
-    made = connect(app, name="Main", concurrentRequests=3, group="team")
+    made = connect(app, name="Main", concurrentRequests=None, group="team")
     assert made["apiKey"] == "sk-live-…ghij"
     assert (made["provider"], made["authType"], made["status"]) == ("groq", "apikey", "untested")
-    assert (made["concurrentRequests"], made["group"], made["isActive"]) == (3, "team", True)
+    assert (made["concurrentRequests"], made["group"], made["isActive"]) == (None, "team", True)
     assert made["createdAt"].endswith("Z")
     path = f"/api/providers/{made['id']}"
     assert app.admin.get(path).get_json() == {"connection": made}
@@ -70,7 +70,9 @@ def test_lists_count_and_filter(app: App) -> None:
     assert ids("active=true") == [first["id"]]
     assert ids("status=untested&limit=1&offset=1") == [second["id"]]
     assert ids("status=ok") == []
-    for query in ("status=fine", "active=maybe", "limit=0", "provider=nobody"):
+    assert ids("q=OPEN") == [second["id"]]
+    assert ids("sort=-provider") == [second["id"], first["id"]]
+    for query in ("status=fine", "active=maybe", "limit=0", "provider=nobody", "sort=apiKey"):
         assert error_of(app.admin.get(f"/api/providers?{query}"))["code"] == "validation_failed"
 
 
@@ -95,6 +97,31 @@ def test_wrong_fields_are_named(shared: App, body: dict[str, Any], field: str) -
     assert field in [detail["field"] for detail in error["details"]]
     assert KEY not in response.get_data(as_text=True)
     assert shared.admin.get("/api/providers").get_json()["total"] == 0
+
+
+@pytest.mark.parametrize("field", ["requestsPerMinute", "minTimeBetweenRequestsMs", "maxConcurrent"])
+def test_a_limit_that_nothing_enforces_is_refused(shared: App, field: str) -> None:
+    response = shared.admin.post("/api/providers", json={"provider": "groq", "apiKey": KEY, field: 5})
+    error = error_of(response)
+    assert (response.status_code, error["code"]) == (400, "not_supported")
+    assert "does not enforce" in error["message"]
+    assert shared.admin.get("/api/providers").get_json()["total"] == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "allowed"),
+    [
+        ("/api/providers/available", "DELETE", "GET, HEAD, OPTIONS"),
+        ("/api/providers/available", "PUT", "GET, HEAD, OPTIONS"),
+        ("/api/providers/reorder", "GET", "OPTIONS, POST"),
+        ("/api/providers/validate", "PATCH", "OPTIONS, POST"),
+        ("/api/provider-nodes/validate", "GET", "OPTIONS, POST"),
+    ],
+)
+def test_the_name_of_a_route_is_never_read_as_an_id(shared: App, path: str, method: str, allowed: str) -> None:
+    response = shared.admin.open(path, method=method)
+    assert (response.status_code, error_of(response)["code"]) == (405, "method_not_allowed")
+    assert response.headers["Allow"] == allowed
 
 
 @pytest.mark.parametrize(
@@ -177,7 +204,7 @@ def test_the_life_of_a_node(app: App) -> None:
     made = app.admin.post("/api/provider-nodes", json=node).get_json()["node"]
     assert (made["baseUrl"], made["isLocal"]) == ("https://93.184.215.14/v1", False)
     assert made["customHeaders"] == {"X-Team": "secret-t…6789"}
-    assert app.admin.get("/api/provider-nodes").get_json() == {"nodes": [made], "total": 1, "limit": 200, "offset": 0}
+    assert app.admin.get("/api/provider-nodes").get_json() == {"nodes": [made], "total": 1, "limit": 50, "offset": 0}
     path = f"/api/provider-nodes/{made['id']}"
     assert app.admin.get(path).get_json() == {"node": made}
     conflict = app.admin.post("/api/provider-nodes", json=node)

@@ -1,0 +1,256 @@
+"""The outbound client over TLS: certificates, time limits, wake-ups and short handshakes."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import ssl
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import gevent
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from gevent.server import StreamServer
+
+from omniroute.errors import UpstreamProtocolError, UpstreamTimeout, UpstreamUnreachable
+from omniroute.gateway.inference import read_all
+from omniroute.gateway.ports import ReadTimeout
+from omniroute.gateway.transport import HttpTransport
+from omniroute.providers.upstream import Deadlines, UpstreamRequest
+from tests.fakes.upstream import Act, FakeUpstream, answer, silence, stream
+
+QUICK = Deadlines(connect_s=0.5, headers_s=0.5, content_s=0.5, idle_s=0.5, total_s=1.0)
+
+
+def loopback(host: str, port: int, *, is_local: bool, is_operator: bool) -> tuple[str, ...]:
+    del host, port, is_local, is_operator
+    return ("127.0.0.1",)
+
+
+@dataclass(frozen=True)
+class Authority:
+    """A certificate authority of this test run, and a server certificate that it signed for `localhost`."""
+
+    bundle: Path
+    server: Path
+
+
+def _name(text: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+
+
+def _certificate(
+    subject: str, key: ec.EllipticCurvePrivateKey, issuer: str, signer: ec.EllipticCurvePrivateKey, *, is_ca: bool
+) -> x509.Certificate:
+    now = datetime.datetime.now(datetime.UTC)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(_name(subject))
+        .issuer_name(_name(issuer))
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
+    )
+    if not is_ca:
+        builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+    return builder.sign(signer, hashes.SHA256())
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    directory = tmp_path_factory.mktemp("tls")
+    root_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    root = _certificate("Test CA", root_key, "Test CA", root_key, is_ca=True)
+    leaf = _certificate("localhost", key, "Test CA", root_key, is_ca=False)
+    pem = serialization.Encoding.PEM
+    bundle, server = directory / "ca.pem", directory / "server.pem"
+    bundle.write_bytes(root.public_bytes(pem))
+    server.write_bytes(
+        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()) + leaf.public_bytes(pem)
+    )
+    return Authority(bundle, server)
+
+
+@dataclass
+class TlsUpstream(FakeUpstream):
+    """The same provider behind TLS; remembers which handshakes were short ones."""
+
+    resumed: list[bool] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return f"https://localhost:{self.port}"
+
+    def handle(self, sock: Any, address: Any) -> None:
+        self.resumed.append(sock.session_reused)
+        super().handle(sock, address)
+
+
+@contextmanager
+def tls_upstream(authority: Authority, *acts: Act, version: ssl.TLSVersion | None = None) -> Iterator[TlsUpstream]:
+    from gevent import ssl as gevent_ssl
+
+    context = gevent_ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    if version is not None:
+        context.minimum_version = context.maximum_version = version
+    context.load_cert_chain(authority.server)
+    upstream = TlsUpstream(list(acts))
+    server = StreamServer(("127.0.0.1", 0), upstream.handle, ssl_context=context)
+    hub = gevent.get_hub()
+    hub.NOT_ERROR, kept = (*hub.NOT_ERROR, ssl.SSLError, OSError), hub.NOT_ERROR  # a refused handshake is expected
+    server.start()
+    upstream.port = server.address[1]
+    try:
+        yield upstream
+    finally:
+        server.stop(timeout=1)
+        hub.NOT_ERROR = kept
+
+
+@pytest.fixture
+def transport(authority: Authority) -> Iterator[HttpTransport]:
+    made = HttpTransport(guard=loopback, now=time.monotonic, ca_bundle=authority.bundle)
+    yield made
+    made.close()
+    assert made.open_connections == 0
+
+
+def request_to(upstream: FakeUpstream, body: bytes = b"{}") -> UpstreamRequest:
+    return UpstreamRequest("POST", upstream.url + "/v1/x", (), body, QUICK)
+
+
+def read(transport: HttpTransport, request: UpstreamRequest) -> bytes:
+    response = transport.send(request)
+    try:
+        return read_all(response, 2.0, 8 << 20, time.monotonic)
+    finally:
+        response.close()
+
+
+def open_descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def test_a_call_over_a_known_authority(transport: HttpTransport, authority: Authority) -> None:
+    big = b"x" * 900_000
+    with tls_upstream(authority, answer(b'{"ok":1}'), answer(big)) as upstream:
+        assert read(transport, request_to(upstream)) == b'{"ok":1}'
+        assert read(transport, request_to(upstream, body=big)) == big
+        assert upstream.received[1].body == big
+        assert upstream.opened == 1, "the connection was kept"
+
+
+def test_an_unknown_authority_is_unreachable(authority: Authority) -> None:
+    transport = HttpTransport(guard=loopback, now=time.monotonic)
+    with tls_upstream(authority, answer(b"{}")) as upstream:
+        before = open_descriptors()
+        with pytest.raises(UpstreamUnreachable, match="certificate"):
+            transport.send(request_to(upstream))
+        gevent.sleep(0.02)
+        assert open_descriptors() == before
+        assert upstream.received == []
+    assert transport.open_connections == 0
+
+
+def test_a_certificate_for_another_name_is_unreachable(transport: HttpTransport, authority: Authority) -> None:
+    with tls_upstream(authority, answer(b"{}")) as upstream:
+        request = UpstreamRequest("POST", f"https://elsewhere.test:{upstream.port}/", (), b"{}", QUICK)
+        with pytest.raises(UpstreamUnreachable, match="certificate"):
+            transport.send(request)
+        assert upstream.received == []
+
+
+def test_what_does_not_speak_tls_is_unreachable(transport: HttpTransport) -> None:
+    server = StreamServer(("127.0.0.1", 0), lambda sock, _: sock.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n"))
+    server.start()
+    try:
+        url = f"https://localhost:{server.address[1]}/"
+        with pytest.raises(UpstreamUnreachable):
+            transport.send(UpstreamRequest("POST", url, (), b"{}", QUICK))
+    finally:
+        server.stop()
+
+
+def test_a_handshake_that_stalls_ends_with_the_connect_limit(transport: HttpTransport) -> None:
+    server = StreamServer(("127.0.0.1", 0), lambda sock, _: sock.recv(10) and gevent.sleep(5))
+    server.start()
+    try:
+        before = open_descriptors()
+        url = f"https://localhost:{server.address[1]}/"
+        with pytest.raises(UpstreamTimeout) as caught:
+            transport.send(UpstreamRequest("POST", url, (), b"{}", QUICK))
+        assert caught.value.phase == "connect"
+        # Of the two descriptors only the server's is left, while this test still holds the error and its frames.
+        assert open_descriptors() <= before + 1
+    finally:
+        server.stop(timeout=0)
+
+
+def test_a_read_that_times_out_can_be_continued(transport: HttpTransport, authority: Authority) -> None:
+    with tls_upstream(authority, stream(b"data: 1\n\n", 0.1, b"data: 2\n\n")) as upstream:
+        response = transport.send(request_to(upstream))
+        assert response.read(1.0) == b"data: 1\n\n"
+        with pytest.raises(ReadTimeout):
+            response.read(0.01)
+        assert response.read(1.0) == b"data: 2\n\n"
+        assert response.read(1.0) == b""
+        response.close()
+        assert transport.open_connections == 1
+
+
+def test_silence_is_left_after_the_header_limit(transport: HttpTransport, authority: Authority) -> None:
+    with tls_upstream(authority, silence) as upstream:
+        with pytest.raises(UpstreamTimeout) as caught:
+            transport.send(request_to(upstream))
+        assert caught.value.phase == "headers"
+        gevent.sleep(0.02)
+        assert upstream.open_now == 0
+
+
+def test_abort_wakes_the_reader(transport: HttpTransport, authority: Authority) -> None:
+    with tls_upstream(authority, stream(b"data: 1\n\n", 30.0)) as upstream:
+        response = transport.send(request_to(upstream))
+        assert response.read(1.0) == b"data: 1\n\n"
+        gevent.spawn_later(0.02, response.abort)
+        began = time.monotonic()
+        with pytest.raises(UpstreamProtocolError):
+            response.read(20.0)
+        assert time.monotonic() - began < 5
+        response.close()
+        gevent.sleep(0.02)
+        assert upstream.open_now == 0
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_the_second_handshake_with_a_provider_is_a_short_one(
+    transport: HttpTransport, authority: Authority, version: ssl.TLSVersion
+) -> None:
+    with tls_upstream(authority, answer(b"{}"), version=version) as upstream:
+        read(transport, request_to(upstream))
+        transport.close()
+        read(transport, request_to(upstream))
+        assert upstream.resumed == [False, True]
+
+
+def test_a_connection_that_the_provider_closed_is_replaced(transport: HttpTransport, authority: Authority) -> None:
+    def once(sock: Any, request: Any) -> bool:
+        answer(b"1")(sock, request)
+        return False
+
+    with tls_upstream(authority, once, answer(b"2")) as upstream:
+        assert read(transport, request_to(upstream)) == b"1"
+        gevent.sleep(0.02)
+        assert read(transport, request_to(upstream)) == b"2"
+        assert upstream.opened == 2
