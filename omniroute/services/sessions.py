@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final
 
-import jwt
 from werkzeug.http import parse_cookie
 from werkzeug.wrappers import Response
 
@@ -192,6 +191,8 @@ class Sessions:
         return cookies.get(_HOST_NAME) or cookies.get(_PLAIN_NAME) or None
 
     def _sign(self, secret: str, now: float) -> str:
+        import jwt  # here, because it takes 2 MB that a worker without visitors does not need
+
         claims = {"sid": secret, "iat": int(now), "exp": int(now) + LIFETIME_S}
         return jwt.encode(claims, self._signing_key, algorithm=_ALGORITHM)
 
@@ -199,6 +200,8 @@ class Sessions:
         token = self._token(environ)
         if token is None:
             return None
+        import jwt
+
         options: Any = {"require": ["sid", "iat", "exp"], "verify_exp": False, "verify_iat": False}
         try:
             claims = jwt.decode(token, self._signing_key, algorithms=[_ALGORITHM], options=options)

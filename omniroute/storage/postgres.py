@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from sqlalchemy import Column, Connection, Table, text
-from sqlalchemy.dialects.postgresql import Insert, dialect, insert
 from sqlalchemy.engine import URL, make_url
 
+if TYPE_CHECKING:
+    from sqlalchemy.dialects.postgresql import Insert
+
 Rows = Sequence[tuple[Any, ...]]
-_DIALECT: Final = dialect()  # type: ignore[no-untyped-call]
+# SQLAlchemy's own module for PostgreSQL is imported where it is used: most servers run on SQLite, and it takes 2 MB.
 CONNECT_ARGS: Final[dict[str, Any]] = {"connect_timeout": 5, "application_name": "omniroute"}
 
 # Advisory locks share one number space per database; the high half is ours ("omni").
@@ -32,6 +34,8 @@ def url_of(url: str) -> URL:
 
 def insert_into(table: Table) -> Insert:
     """Return an INSERT that can carry ON CONFLICT."""
+    from sqlalchemy.dialects.postgresql import insert
+
     return insert(table)
 
 
@@ -64,5 +68,8 @@ def _many(head: str, types: tuple[str, ...], tail: str) -> str:
     return f"{head} SELECT {values} FROM jsonb_array_elements(%s::jsonb) AS item {tail}"  # noqa: S608 - names from the schema
 
 
+@lru_cache(maxsize=256)
 def _type_name(column: Column[Any]) -> str:
-    return str(column.type.compile(dialect=_DIALECT)).lower()
+    from sqlalchemy.dialects.postgresql import dialect
+
+    return str(column.type.compile(dialect=dialect())).lower()  # type: ignore[no-untyped-call]

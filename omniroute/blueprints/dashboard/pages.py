@@ -207,7 +207,7 @@ def _shown(row: LogRow) -> dict[str, Any]:
 def snippets(base_url: str, secret: str | None = None) -> tuple[Snippet, ...]:
     """Return the lines for each kind of client; with the new key in them while it is shown anyway."""
     key = secret or "sk-…"
-    body = '{"model": "sandbox/story", "stream": true, "messages": [{"role": "user", "content": "Hi"}]}'
+    body = '{"model": "sandbox/story", "stream": true,\n       "messages": [{"role": "user", "content": "Hi"}]}'
     return (
         Snippet(
             "curl",
