@@ -50,7 +50,7 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="under two minutes, with less of everything")
+    parser.add_argument("--quick", action="store_true", help="about two minutes, with less of everything")
     parser.add_argument("--peers", action="store_true", help="also install and measure two other gateways")
     parser.add_argument("--free", action="store_true", help="do not bind worker and load to different cores")
     parser.add_argument("--only", nargs="+", choices=tuple(PARTS), metavar="PART", help=f"some of: {', '.join(PARTS)}")

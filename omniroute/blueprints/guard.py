@@ -204,8 +204,9 @@ class Guard:
 
     def _refuse_name_as_id(self, route: Route, path: str) -> None:
         """Refuse a method that the row of this very path lacks: another rule took its last word for an id."""
-        if "<" in route.rule and path in self._fixed:
-            raise MethodNotAllowed(headers={"Allow": self._fixed[path]})
+        allowed = self._fixed.get(path.removesuffix("/")) if "<" in route.rule else None
+        if allowed is not None:
+            raise MethodNotAllowed(headers={"Allow": allowed})
 
     def _check_size(self, environ: Environ, limit: int) -> None:
         length = environ.get("CONTENT_LENGTH")
@@ -432,7 +433,12 @@ class Guard:
         """Render what Werkzeug refuses: unknown paths, wrong methods, unreadable requests."""
         if isinstance(error, RequestRedirect):
             return error.get_response()
-        return render_error(_as_own(error))
+        own = _as_own(error)
+        if isinstance(own, MethodNotAllowed):
+            # Of the path's own row alone: Werkzeug adds the methods of rules that could read its last word as an id.
+            allowed = self._fixed.get(request.environ["PATH_INFO"].removesuffix("/"))
+            own = MethodNotAllowed(headers={"Allow": allowed}) if allowed is not None else own
+        return render_error(own)
 
     def answer_unexpected(self, error: Exception) -> Response:
         """Render a fault of ours without a word of its cause; the log has it, under the request id."""

@@ -139,4 +139,10 @@ class PassthroughStream(ABC):
                 renamed = events.replace(self._old_member, self._new_member, 1)
                 self._new_member = b""
                 return renamed
-        return events.replace(self._old_member, self._new_member)
+        renamed = events.replace(self._old_member, self._new_member)
+        if renamed is events and self._old_member not in events:  # some hosts spell it out only after the first event
+            match = _MODEL_MEMBER.search(events)
+            if match is not None:
+                self._old_member = match.group()
+                return events.replace(self._old_member, self._new_member)
+        return renamed

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from json.scanner import make_scanner
 from typing import Any, Final
@@ -69,7 +69,8 @@ def scan(body: bytes, *, acted_on: frozenset[str] = frozenset()) -> TopLevel:
         raise InvalidJson("The request body must be a JSON object.") from None
     except msgspec.DecodeError as error:
         raise InvalidJson(f"The request body is not valid JSON: {error}.") from None
-    check_depth(body)
+    if body.count(b"[") + body.count(b"{") > MAX_DEPTH:
+        _check_parts(members.values(), MAX_DEPTH)
     spans = _walk(body, members)
     if spans is None:
         spans = _scan_slowly(body, acted_on)
@@ -122,6 +123,13 @@ def check_depth(body: bytes, limit: int = MAX_DEPTH) -> None:
         raise InvalidJson(f"The request body is nested deeper than {limit} levels.")
 
 
+def _check_parts(parts: Iterable[msgspec.Raw], limit: int) -> None:
+    """Do what :func:`check_depth` does for a text that has been taken apart once already."""
+    for part in parts:
+        if len(memoryview(part)) > limit and not _is_surely_shallow(bytes(part), limit - 1, levels=2):
+            raise InvalidJson(f"The request body is nested deeper than {limit} levels.")
+
+
 def _is_surely_shallow(text: bytes, limit: int, levels: int) -> bool:
     if text.count(b"[") + text.count(b"{") <= limit:
         return True
@@ -133,7 +141,11 @@ def _is_surely_shallow(text: bytes, limit: int, levels: int) -> bool:
     if levels == 0:
         return _is_shallow(text, limit)
     parts = _RAW_OBJECT.decode(text).values() if first == b"{" else _RAW_LIST.decode(text)
-    return all(_is_surely_shallow(bytes(part), limit - 1, levels - 1) for part in parts)
+    for part in parts:
+        piece = bytes(part)
+        if len(piece) >= limit and not _is_surely_shallow(piece, limit - 1, levels - 1):
+            return False
+    return True
 
 
 def _is_shallow(text: bytes, limit: int) -> bool:

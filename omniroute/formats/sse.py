@@ -41,6 +41,9 @@ class EventCutter:
         if self._is_first and data:
             if data.startswith(_BOM):
                 data = data[3:]
+            elif _BOM.startswith(data):
+                self._rest = data  # the first bytes of a mark that is still on its way
+                return b""
             self._is_first = False
         if data.endswith(b"\n\n"):  # the common case: the provider writes whole events
             self._rest = b""
@@ -56,10 +59,15 @@ class EventCutter:
 
 
 def _last_cr_boundary(data: bytes) -> int:
-    crlf = data.rfind(b"\r\n\r\n")
+    """Find the last blank line where line ends hold a CR; a text may mix all three kinds."""
+    last = data.rfind(b"\n\r\n") + 3
     # A final CR may be the first half of a CRLF that is still on its way, so it ends no line yet.
-    cr = data.rfind(b"\r\r", 0, len(data) - 1)
-    return max(crlf + 4 if crlf >= 0 else 0, cr + 2 if cr >= 0 else 0)
+    for blank in (b"\r\r", b"\n\r"):
+        found = data.rfind(blank, 0, len(data) - 1)
+        if found >= 0:
+            end = found + 2
+            last = max(last, end + 1 if data[end] == 0x0A else end)
+    return last if last > 2 else 0
 
 
 def split_events(data: bytes) -> Iterator[bytes]:

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
+
+import msgspec
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 40)]
+"""A number of tokens that can be one: what a provider makes up must not overflow what adds it up."""
 
 
 @dataclass(frozen=True, slots=True)

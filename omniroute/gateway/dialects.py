@@ -63,7 +63,9 @@ def _wants_usage(top: TopLevel) -> bool:
 
 
 def _chat_stream(top: TopLevel, requested: str | None, trailer: Trailer) -> PassthroughStream:
-    return ChatStream(requested, trailer, wants_usage=_wants_usage(top))
+    asked = top.value("n")
+    choices = asked if isinstance(asked, int) else 1
+    return ChatStream(requested, trailer, wants_usage=_wants_usage(top), choices=choices)
 
 
 def _chat_edits(top: TopLevel) -> Edits:

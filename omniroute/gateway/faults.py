@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from omniroute.errors import (
     InvalidRequest,
     ModelNotFound,
@@ -16,6 +18,7 @@ from omniroute.errors import (
 )
 from omniroute.routing.failures import Failure, FailureClass
 
+_CODE = re.compile(r"[A-Za-z0-9_.:-]{1,100}")
 _HOUR_S = 3600.0
 _RETRY_IS_POINTLESS_AFTER_S = 600.0
 
@@ -23,6 +26,11 @@ _RETRY_IS_POINTLESS_AFTER_S = 600.0
 def error_for(failure: Failure, provider_name: str) -> OmniRouteError:
     """Return what to tell the caller about the failure that was chosen as the most telling one."""
     match failure.failure_class:
+        case FailureClass.LOCAL if failure.kind == "blocked":
+            return NoEligibleTarget(
+                f"The address of {provider_name} is not allowed; the gateway's operator has to mend it.",
+                should_retry=False,
+            )
         case FailureClass.CALLER_FAULT:
             return _caller_fault(failure)
         case FailureClass.MODEL_UNAVAILABLE:
@@ -54,10 +62,15 @@ def _caller_fault(failure: Failure) -> OmniRouteError:
     return InvalidRequest(
         failure.message or "The provider refused the request.",
         status=400 if status in {401, 402, 403, 404} else status,
-        code=code or failure.provider_code or "invalid_value",
+        code=code or _plain(failure.provider_code) or "invalid_value",
         param=failure.param,
         should_retry=False,
     )
+
+
+def _plain(provider_code: str | None) -> str | None:
+    """Return a provider's code if it looks like one: it goes into a header."""
+    return provider_code if provider_code is not None and _CODE.fullmatch(provider_code) else None
 
 
 def _limited(failure: Failure, code: str, what: str) -> OmniRouteError:

@@ -11,10 +11,12 @@ Nothing here reads Flask's context or the database.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, Protocol
+from urllib.parse import quote
 
 import gevent
 import msgspec
@@ -58,6 +60,11 @@ log = logging.getLogger(__name__)
 
 MAX_ANSWER_BYTES: Final = 64 << 20
 _MAX_ERROR_BYTES: Final = 256 << 10
+_ERROR_WAIT_S: Final = 10.0
+"""How long the body of a refusal is waited for: its status says most, and the next target waits meanwhile."""
+_LEAST_SECRET: Final = 8
+"""Header values of a node count as secrets, but short ones (`1`, `true`) stand in many texts by chance."""
+_UPSTREAM_ID: Final = re.compile(r"[\x21-\x7e]{1,200}")
 _WATCH_AFTER_S: Final = 0.02
 """Answers that take longer than this are watched for a client that leaves; most short ones are over by then."""
 _MAX_TAG: Final = 64
@@ -79,13 +86,21 @@ class Call:
     client_socket: Any = None
 
 
+class Body(Iterator[bytes], Protocol):
+    """The pieces of a streamed answer. `close` is idempotent and must be called whatever happens."""
+
+    def close(self) -> None:
+        """Free what the stream holds and settle it."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What the view returns: a whole body, or an iterator with an idempotent `close()`."""
 
     status: int
     headers: Mapping[str, str]
-    body: bytes | Iterator[bytes]
+    body: bytes | Body
 
 
 class ClientGone(Exception):
@@ -101,7 +116,8 @@ class WholeAnswer:
     body: bytes
     usage: Usage
     target: Target
-    upstream_request_id: str | None
+    headers: Mapping[str, str]
+    """The provider's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,7 +308,8 @@ class Run:
     def abandon(self, error: BaseException) -> None:
         """Settle a run whose opening raised."""
         if isinstance(error, OmniRouteError):
-            self.close("failed", status=self.dialect.status_of(error), error_code=error.error_code)
+            outcome = "cancelled" if isinstance(error, ServerDraining) else "failed"
+            self.close(outcome, status=self.dialect.status_of(error), error_code=error.error_code)
         elif isinstance(error, ClientGone):
             self.close("cancelled", status=CANCELLED_STATUS, error_code="client_gone")
         else:
@@ -315,12 +332,17 @@ class Run:
         handed_over = self._handover.value if self._handover.ready() else None
         if isinstance(handed_over, OpenStream):
             handed_over.response.close()  # also when the client left before the handler took it over
-        self.settlement.settle(outcome, status=status, usage=usage, error_code=error_code, bytes_out=bytes_out)
-        self._inference.runs.pop(self.call.request_id, None)
-        # What refers back to this run is let go, so that it dies now and not in some later collection.
-        self._driver = None
-        self._handover = _OVER
-        self._forget_request()
+            usage = usage or handed_over.stream.usage
+        elif isinstance(handed_over, WholeAnswer):
+            usage = usage or handed_over.usage
+        try:
+            self.settlement.settle(outcome, status=status, usage=usage, error_code=error_code, bytes_out=bytes_out)
+        finally:
+            self._inference.runs.pop(self.call.request_id, None)
+            # What refers back to this run is let go, so that it dies now and not in some later collection.
+            self._driver = None
+            self._handover = _OVER
+            self._forget_request()
 
     def stop_for_drain(self) -> None:
         """End the run from outside with `server_draining`; safe from any greenlet."""
@@ -351,8 +373,8 @@ class Run:
         """Headers that say what served."""
         attempts = self.settlement.attempts
         headers = {
-            "X-OmniRoute-Model": f"{target.provider.prefix}/{target.model}",
-            "X-OmniRoute-Provider": target.provider.prefix,
+            "X-OmniRoute-Model": _in_ascii(target.name),
+            "X-OmniRoute-Provider": _in_ascii(target.provider.prefix),
             "X-OmniRoute-Attempts": str(attempts),
             "X-OmniRoute-Decision": f"strategy=single; reason={'head' if attempts == 1 else 'fallback'}; waited_ms=0",
             "X-OmniRoute-Latency-Ms": str(round(self.settlement.elapsed_ms())),
@@ -420,6 +442,7 @@ class Run:
         headers = dict(STREAM_HEADERS)
         if handover is not None:
             headers.update(self.facts(handover.target))
+            headers.update(_passed_back(handover.response.headers))
         return Answer(200, headers, EventStream(self, handover))
 
     def _finish_whole(self, handover: WholeAnswer | Refusal) -> Answer:
@@ -428,7 +451,11 @@ class Run:
                 raise handover.error
             status, body = handover.verbatim
             self.close("failed", status=status, error_code=handover.error.error_code, bytes_out=len(body))
-            headers = {"Content-Type": "application/json", "X-OmniRoute-Error-Code": handover.error.error_code}
+            headers = {
+                "Content-Type": "application/json",
+                "X-OmniRoute-Error-Code": _in_ascii(handover.error.error_code),
+                "x-should-retry": "false",
+            }
             return Answer(status, headers, body)
         usage = handover.usage
         self.settlement.note_first_content()
@@ -438,8 +465,7 @@ class Run:
             headers["X-OmniRoute-Tokens-In"] = str(usage.input)
         if usage.output is not None:
             headers["X-OmniRoute-Tokens-Out"] = str(usage.output)
-        if handover.upstream_request_id:
-            headers["X-Upstream-Request-Id"] = handover.upstream_request_id
+        headers.update(_passed_back(handover.headers))
         self.close("success", status=handover.status, usage=usage, bytes_out=len(handover.body))
         return Answer(handover.status, headers, handover.body)
 
@@ -503,26 +529,34 @@ class Run:
         record.connection_id = target.connection_id
         record.upstream_format = self.dialect.format.value
         response: UpstreamResponse | None = None
-        failure: Failure | None = None
+        failure: Failure | None = _ENDED_BY_US
         is_handed_over = False
         try:
-            response = self._inference.send(self._request(target))
+            request = self._request(target, number)
+            answer_by = self.now() + request.deadlines.total_s
+            response = self._inference.send(request)
             clock.connected_ms = self.settlement.elapsed_ms()
-            if response.status >= 400:
+            if response.status >= 300:  # no redirect is followed: it would carry the credential elsewhere
                 failure = self._rejected(response, target)
                 return failure
             if self._is_stream:
-                opened = self._read_until_content(response, target)
+                opened = self._read_until_content(response, target, request.deadlines.content_s)
                 clock.content_ms = self.settlement.elapsed_ms()
                 is_handed_over = True
+                failure = None
                 return opened
-            return self._read_whole(response, target)
+            whole = self._read_whole(response, target, answer_by)
+            failure = None
+            return whole
         except _Failed as error:
             failure = error.failure
             return failure
         except (UpstreamError, UrlBlocked) as error:
             failure = _failure_of(error)
             return failure
+        except Exception:
+            failure = Failure("internal", FailureClass.UNKNOWN)
+            raise
         finally:
             if response is not None and not is_handed_over:
                 response.close()
@@ -541,7 +575,10 @@ class Run:
                 )
             )
 
-    def _request(self, target: Target) -> UpstreamRequest:
+    def _request(self, target: Target, number: int) -> UpstreamRequest:
+        deadlines = self.clocks.stream if self._is_stream else self.clocks.answer
+        if number > 1:  # what is left of the whole request is all that a later target gets
+            deadlines = deadlines.within(self.started + self.clocks.before_commit_s - self.now())
         endpoint = target.endpoints[self.dialect.format]
         return requests.build(
             endpoint,
@@ -549,7 +586,7 @@ class Run:
             body=self._body_for(target),
             client_headers=self.call.client_headers,
             stream=self._is_stream,
-            deadlines=self.clocks.stream if self._is_stream else self.clocks.answer,
+            deadlines=deadlines,
         )
 
     def _body_for(self, target: Target) -> bytes:
@@ -562,43 +599,46 @@ class Run:
                 changes["model"] = msgspec.json.encode(target.model)
             if self._is_stream:
                 changes.update(self.dialect.stream_edits(self._top))
-                if "stream" not in self._top:
+                if self._top.value("stream") is None:  # asked for by the Accept header
                     changes["stream"] = b"true"
             body = self._spliced[key] = splice(self._top, changes) if changes else self._top.body
         return body
 
     def _rejected(self, response: UpstreamResponse, target: Target) -> Failure:
-        body = read_all(response, self.clocks.answer.idle_s, _MAX_ERROR_BYTES, self.now)
+        try:
+            body = read_all(response, _ERROR_WAIT_S, _MAX_ERROR_BYTES, self.now)
+        except UpstreamError:
+            body = b""  # the status was said, and speaks for itself
         return self._classified(response.status, response.headers, body, target)
 
     def _classified(self, status: int, headers: Mapping[str, str], body: bytes, target: Target) -> Failure:
-        body = _without_secrets(body, target.endpoints[self.dialect.format])
+        body = without_secrets(body, target.endpoints[self.dialect.format])
         failure = classify.classify(self.dialect.format, status, headers, body, now=self._inference.wall())
         if failure.failure_class is FailureClass.CALLER_FAULT and status >= 400 and _is_json_object(body):
             self._rejections[id(failure)] = (status, body)
         return failure
 
-    def _read_whole(self, response: UpstreamResponse, target: Target) -> WholeAnswer:
-        content_type = response.headers.get("content-type", "")
+    def _read_whole(self, response: UpstreamResponse, target: Target, answer_by: float) -> WholeAnswer:
+        content_type = response.headers.get("content-type", "").lower()
         if "event-stream" in content_type:
             raise UpstreamProtocolError("The provider streamed although a whole answer was asked for.")
-        body = read_all(response, self.clocks.answer.total_s, MAX_ANSWER_BYTES, self.now)
+        body = read_all(response, answer_by - self.now(), MAX_ANSWER_BYTES, self.now)
         read = self.dialect.read_answer(body)
         if read is None:
             raise _Failed(self._classified(response.status, response.headers, body, target))
         usage, named = read
         if named and target.model != self._requested:
             body = rename_member(body, "model", named, msgspec.json.encode(self._requested))
-        return WholeAnswer(response.status, body, usage, target, response.headers.get("x-request-id"))
+        return WholeAnswer(response.status, body, usage, target, response.headers)
 
-    def _read_until_content(self, response: UpstreamResponse, target: Target) -> OpenStream:
-        content_type = response.headers.get("content-type", "text/event-stream")
+    def _read_until_content(self, response: UpstreamResponse, target: Target, within_s: float) -> OpenStream:
+        content_type = response.headers.get("content-type", "text/event-stream").lower()
         if "event-stream" not in content_type:
             self._refuse_unstreamed(response, target)
         assert self._top is not None
         requested = None if target.model == self._requested else self._requested
         stream = self.dialect.new_stream(self._top, requested, lambda usage: self._trailer(usage, target))
-        give_up_at = self.now() + self.clocks.stream.content_s
+        give_up_at = self.now() + within_s
         while True:
             try:
                 data = response.read(give_up_at - self.now())
@@ -625,20 +665,24 @@ class Run:
             return b""
         lines = [
             f": x-omniroute-request-id={self.call.request_id}\n",
-            f": x-omniroute-model={target.provider.prefix}/{target.model}\n",
-            f": x-omniroute-provider={target.provider.prefix}\n",
+            f": x-omniroute-model={_in_ascii(target.name)}\n",
+            f": x-omniroute-provider={_in_ascii(target.provider.prefix)}\n",
         ]
         if usage.input is not None:
             lines.append(f": x-omniroute-tokens-in={usage.input}\n")
         if usage.output is not None:
             lines.append(f": x-omniroute-tokens-out={usage.output}\n")
         lines.append(f": x-omniroute-attempts={self.settlement.attempts}\n\n")
-        return "".join(lines).encode("ascii", "backslashreplace")
+        return "".join(lines).encode("ascii")
 
     @property
     def heartbeat(self) -> bytes:
         """What fills silence on this client's stream."""
         return self.dialect.heartbeat if self._inference.sends_comments else self.dialect.quiet_heartbeat
+
+
+_ENDED_BY_US: Final = Failure("cancelled", FailureClass.CANCELLED)
+"""An attempt that neither served nor failed: the client left, or the server stopped."""
 
 
 class _Failed(Exception):
@@ -664,11 +708,29 @@ def _failure_of(error: UpstreamError | UrlBlocked) -> Failure:
             return Failure("unknown", FailureClass.UNKNOWN)
 
 
-def _without_secrets(body: bytes, endpoint: requests.Endpoint) -> bytes:
+def without_secrets(body: bytes, endpoint: requests.Endpoint) -> bytes:
     """Take our credential out of a provider's error: some repeat the key that they refuse."""
     for secret in endpoint.secrets:
-        body = body.replace(secret, b"[redacted]")
+        if len(secret) >= _LEAST_SECRET:
+            body = body.replace(secret, b"[redacted]")
     return body
+
+
+def _in_ascii(text: str) -> str:
+    """Return a text as a header can hold it: model names may have any letters."""
+    return text if text.isascii() and text.isprintable() else quote(text, safe="/:@+ ")
+
+
+def _passed_back(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return what a provider says about its own request, where it is what it claims to be."""
+    passed = {}
+    identity = headers.get("x-request-id") or headers.get("request-id")
+    if identity is not None and _UPSTREAM_ID.fullmatch(identity):
+        passed["X-Upstream-Request-Id"] = identity
+    took = headers.get("openai-processing-ms")
+    if took is not None and took.isascii() and took.isdigit() and len(took) <= 12:
+        passed["openai-processing-ms"] = took
+    return passed
 
 
 def _is_json_object(body: bytes) -> bool:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Final
 
 from omniroute.errors import OmniRouteError, ServerDraining, UpstreamProtocolError, UpstreamTimeout
-from omniroute.gateway.inference import CANCELLED_STATUS, ClientGone, OpenStream, Refusal, Run
+from omniroute.gateway.inference import CANCELLED_STATUS, ClientGone, OpenStream, Refusal, Run, without_secrets
 from omniroute.gateway.ports import ReadTimeout
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,10 @@ class EventStream:
 
     def __next__(self) -> bytes:
         if self._is_over:
-            self.close()
+            opened = self._opened
+            if opened is None or not opened.stream.is_complete:
+                self.close()
+            # After a clean end the server writes its own end, then closes us: the provider's may take a moment.
             raise StopIteration
         try:
             frame = self._wait_for_content() if self._opened is None else self._relay(self._opened)
@@ -114,12 +117,12 @@ class EventStream:
             now = run.now()
             idle_at = self._last_byte_at + limits.idle_s
             total_at = run.started + limits.total_s
+            if now >= total_at:  # also where bytes always wait, as they do for a slow client
+                raise UpstreamTimeout("total", "The stream reached its time limit.")
             try:
                 data = opened.response.read(min(heartbeat_at, idle_at, total_at) - now)
             except ReadTimeout:
                 now = run.now()
-                if now >= total_at:
-                    raise UpstreamTimeout("total", "The stream reached its time limit.") from None
                 if now >= idle_at:
                     raise UpstreamTimeout("idle", "The provider fell silent in the middle of its answer.") from None
                 if now >= heartbeat_at:
@@ -163,9 +166,8 @@ class EventStream:
 
     def _pass_on_error(self, before: bytes, opened: OpenStream) -> bytes:
         """An error event in mid-stream is the provider's word in the client's own format."""
-        error = opened.stream.error or b"{}"
-        for secret in opened.target.endpoints[self._run.dialect.format].secrets:
-            error = error.replace(secret, b"[redacted]")
+        endpoint = opened.target.endpoints[self._run.dialect.format]
+        error = without_secrets(opened.stream.error or b"{}", endpoint)
         frame = before + self._run.dialect.raw_in_stream(error)
         self._settle_failure("failed", "upstream_error", len(frame))
         return frame
@@ -173,7 +175,8 @@ class EventStream:
     def _fail(self, error: OmniRouteError) -> bytes:
         frame = self._run.dialect.render_in_stream(error, self._run.call.request_id)
         is_cut = self._opened is not None and isinstance(error, UpstreamProtocolError)
-        self._settle_failure("truncated" if is_cut else "failed", error.error_code, len(frame))
+        outcome = "cancelled" if isinstance(error, ServerDraining) else "truncated" if is_cut else "failed"
+        self._settle_failure(outcome, error.error_code, len(frame))
         return frame
 
     def _settle_failure(self, outcome: str, code: str, last_bytes: int) -> None:

@@ -182,8 +182,7 @@ class HttpTransport:
 
     def _wrap(self, sock: Any, host: str, origin: Origin) -> Any:
         if self._tls is None:
-            self._tls = ssl.create_default_context(cafile=None if self._ca_bundle is None else str(self._ca_bundle))
-            self._tls.minimum_version = plain_ssl.TLSVersion.TLSv1_2
+            self._tls = _tls_context(self._ca_bundle)
         wrapped = self._tls.wrap_socket(
             sock, server_hostname=host, session=self._tls_sessions.get(origin), do_handshake_on_connect=False
         )
@@ -193,6 +192,17 @@ class HttpTransport:
             wrapped.close()  # it has taken the descriptor over from `sock`
             raise
         return wrapped
+
+
+def _tls_context(ca_bundle: Path | None) -> plain_ssl.SSLContext:
+    # By its class: gevent's `create_default_context` makes the library's blocking kind where nothing is patched.
+    context: plain_ssl.SSLContext = ssl.SSLContext(plain_ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = plain_ssl.TLSVersion.TLSv1_2
+    if ca_bundle is None:
+        context.load_default_certs()
+    else:
+        context.load_verify_locations(cafile=str(ca_bundle))
+    return context
 
 
 def _read_target(url: str, is_local: bool) -> tuple[Origin, bytes, bytes]:

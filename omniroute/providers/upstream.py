@@ -15,6 +15,17 @@ class Deadlines:
     idle_s: float = 120.0
     total_s: float = 600.0
 
+    def within(self, left_s: float) -> Deadlines:
+        """Return these limits where none is longer than `left_s`."""
+        left = max(left_s, 0.001)
+        return Deadlines(
+            connect_s=min(self.connect_s, left),
+            headers_s=min(self.headers_s, left),
+            content_s=min(self.content_s, left),
+            idle_s=self.idle_s,
+            total_s=min(self.total_s, left),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class UpstreamRequest:

@@ -118,6 +118,7 @@ def _rank(failure: Failure) -> int:
         return 4
     if failure.kind.startswith("timeout"):
         return 5
-    if failure.kind == "no_credit":  # our credit at the provider is our credential's fault, not a limit of the caller
+    # Our credit at the provider, or an address that we may not call, is our fault and no limit of the caller.
+    if failure.kind in {"no_credit", "blocked"}:
         return _CLASS_RANK[FailureClass.CREDENTIAL]
     return _CLASS_RANK[failure.failure_class]

@@ -59,6 +59,18 @@ def when_ready(server: Any) -> None:
     gc.freeze()
 
 
+def pre_request(worker: Any, req: Any) -> None:
+    """A request has its headers: counted until its answer has been written."""
+    del req
+    worker.in_progress = getattr(worker, "in_progress", 0) + 1
+
+
+def post_request(worker: Any, req: Any, environ: Any, resp: Any) -> None:
+    """A request is over, one way or the other."""
+    del req, environ, resp
+    worker.in_progress -= 1
+
+
 def post_worker_init(worker: Any) -> None:
     """A worker is about to serve."""
     lifecycle.start(worker.wsgi, worker)

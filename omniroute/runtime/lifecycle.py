@@ -102,6 +102,7 @@ def stop(app: Flask) -> None:
     if life is None:
         return
     life.container.inference.end_all()
+    _wait_for_last_words(life)
     gevent.killall(life.greenlets, block=True, timeout=2)
     if life.leadership is not None:
         life.leadership.stop()
@@ -133,21 +134,34 @@ def _drain(life: WorkerLife) -> None:
     settings = life.container.settings
     inference = life.container.inference
     give_up_at = time.monotonic() + settings.shutdown_timeout_ms / 1000
-    while inference.runs and time.monotonic() < give_up_at:
+    while _is_busy(life) and time.monotonic() < give_up_at:
         gevent.sleep(_DRAIN_LOOK_S)
     inference.end_all()
-    last_words_until = time.monotonic() + _LAST_WORDS_S
-    while inference.runs and time.monotonic() < last_words_until:
-        gevent.sleep(_DRAIN_LOOK_S)
+    _wait_for_last_words(life)
     if life.worker is not None:
         # Only idle kept-alive connections are left; gunicorn would wait for them until its own limit.
         life.worker.cfg.set("graceful_timeout", 0)
 
 
+def _is_busy(life: WorkerLife) -> bool:
+    """Say whether a request is in progress: a call, one whose body still arrives, an answer that is still written."""
+    return bool(life.container.inference.runs) or getattr(life.worker, "in_progress", 0) > 0
+
+
+def _wait_for_last_words(life: WorkerLife) -> None:
+    """Give the handlers of ended runs the moment that they need to say so and to settle."""
+    until = time.monotonic() + _LAST_WORDS_S
+    while life.container.inference.runs and time.monotonic() < until:
+        gevent.sleep(_DRAIN_LOOK_S)
+
+
 def _is_no_drained_handler(record: logging.LogRecord) -> bool:
-    """Leave out gunicorn's report of a handler that was ended at the end of the drain: it was idle, not in error."""
+    """Leave out gunicorn's report of a handler that is not in error.
+
+    One was idle at the end of the drain, another's client took no bytes for too long: a trace for each would fill disks.
+    """
     error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
-    return not isinstance(error, gevent.GreenletExit)
+    return not isinstance(error, gevent.GreenletExit | TimeoutError)
 
 
 def _sweep_idle_connections(own: Container) -> None:
@@ -177,7 +191,7 @@ def _recycle(life: WorkerLife) -> None:
     life.worker.cfg.set("graceful_timeout", _RECYCLED_GRACE_S)
     life.worker.alive = False  # gunicorn stops accepting, and closes kept-alive connections after their next answer
     give_up_at = time.monotonic() + _RECYCLED_GRACE_S
-    while life.container.inference.runs and time.monotonic() < give_up_at:
+    while _is_busy(life) and time.monotonic() < give_up_at:
         gevent.sleep(_DRAIN_LOOK_S)
     gevent.sleep(_LAST_WORDS_S)
     life.worker.cfg.set("graceful_timeout", 0)  # only idle kept-alive connections are left

@@ -8,6 +8,7 @@ scrape.
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from bisect import bisect_left
@@ -21,6 +22,8 @@ from omniroute.records import RequestRecord
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
+
+log = logging.getLogger(__name__)
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 FLUSH_INTERVAL_S: Final = 1.0
@@ -80,13 +83,16 @@ class Metrics:
         """Write the sums once a second for as long as the worker lives."""
         while True:
             sleep(FLUSH_INTERVAL_S)
-            self.flush()
+            self._flush_if_possible()
 
     def flush(self) -> None:
-        """Write the sums where the other workers read them; a failure to write is no failure of the request path."""
+        """Write the sums where the other workers read them.
+
+        Raises:
+            OSError: the directory does not take them.
+        """
         if not self._is_changed:
             return
-        self._is_changed = False
         sums = Sums(
             requests=_joined(self._requests),
             tokens=_joined(self._tokens),
@@ -99,12 +105,20 @@ class Metrics:
         temporary = file.with_suffix(".new")
         temporary.write_bytes(msgspec.json.encode(sums))
         temporary.replace(file)
+        self._is_changed = False
+
+    def _flush_if_possible(self) -> None:
+        """A full disk must end neither this greenlet nor a scrape; what was not written is part of the next try."""
+        try:
+            self.flush()
+        except OSError as error:
+            log.warning("The metrics cannot be written: %s", error.strerror or error)
 
     def render(self) -> bytes:
         """Return the sums over all workers in Prometheus text form."""
         from prometheus_client import CollectorRegistry, generate_latest
 
-        self.flush()
+        self._flush_if_possible()
         registry = CollectorRegistry()
         registry.register(_Collector(self._total()))
         return generate_latest(registry)
@@ -112,7 +126,11 @@ class Metrics:
     def _total(self) -> Sums:
         total = Sums()
         for file in self._directory.glob(f"*{_SUFFIX}"):
-            one = msgspec.json.decode(file.read_bytes(), type=Sums)
+            try:
+                one = msgspec.json.decode(file.read_bytes(), type=Sums)
+            except (OSError, msgspec.DecodeError) as error:
+                log.warning("The metrics file %s cannot be read: %s", file.name, error)
+                continue
             for name in ("requests", "tokens", "failed_attempts"):
                 into = getattr(total, name)
                 for key, value in getattr(one, name).items():
@@ -120,6 +138,8 @@ class Metrics:
             for name in ("durations", "first_contents"):
                 into = getattr(total, name)
                 for key, values in getattr(one, name).items():
+                    if len(values) != len(_empty()):
+                        continue  # of a version with other limits
                     into[key] = [a + b for a, b in zip(into.get(key, _empty()), values, strict=True)]
         return total
 

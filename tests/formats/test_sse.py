@@ -44,6 +44,28 @@ def test_a_byte_order_mark_is_dropped() -> None:
     assert EventCutter().feed(b"\xef\xbb\xbfdata: 1\n\n") == b"data: 1\n\n"
 
 
+def test_a_byte_order_mark_is_dropped_at_any_cut() -> None:
+    cutter = EventCutter()
+    assert b"".join(cutter.feed(bytes([byte])) for byte in b"\xef\xbb\xbfdata: 1\n\n") == b"data: 1\n\n"
+
+
+@given(_EVENTS, st.lists(st.sampled_from(["\n", "\r\n", "\r"]), min_size=40, max_size=40), st.data())
+def test_line_ends_may_be_mixed(events: list[list[str]], ends: list[str], data: st.DataObject) -> None:
+    """A CR and an LF that stand for two line ends would be one, so none is put before the other."""
+    lines = [line for event in events for line in (*event, "")]
+    text = ""
+    for line, end in zip(lines, ends, strict=False):
+        text += line + ("\r\n" if end == "\n" and not line and text.endswith("\r") else end)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(text.encode())), max_size=8)))
+    cutter = EventCutter()
+    whole = text.encode()
+    pieces = [whole[start:stop] for start, stop in zip([0, *cuts], [*cuts, len(whole)], strict=True)]
+    seen = b"".join(cutter.feed(piece) for piece in pieces)
+    assert seen + cutter.rest == whole
+    waiting = [event for event in split_events(cutter.rest) if event.strip()]
+    assert len(waiting) <= 1
+
+
 def test_an_endless_event_is_refused() -> None:
     cutter = EventCutter()
     with pytest.raises(UpstreamProtocolError):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import gevent
@@ -24,6 +26,7 @@ from omniroute.errors import (
 )
 from omniroute.gateway.inference import Answer, ClientGone
 from omniroute.providers.spec import WireFormat
+from omniroute.providers.upstream import Deadlines
 from omniroute.records import NodeType
 from tests.fakes.upstream import Act, answer, fake_upstream, hang_up, silence, stream
 from tests.gateway.conftest import KEY, Bench, quick_clocks
@@ -70,7 +73,7 @@ def drink(opened: Answer) -> bytes:
     try:
         return b"".join(body)
     finally:
-        body.close()  # type: ignore[attr-defined]
+        body.close()
 
 
 def events(data: bytes) -> list[bytes]:
@@ -467,3 +470,202 @@ def test_many_clients_leaving_leave_nothing_behind(bench_of: Make) -> None:
         assert {record.outcome for record in bench.log.records} == {"cancelled"}
         assert len(bench.log.records) == 50
         assert bench.inference.runs == {}
+
+
+# --- providers that surprise ---------------------------------------------------------------------------------------
+
+
+def test_a_header_is_ascii_whatever_the_model_is_called(bench_of: Make) -> None:
+    with fake_upstream(answer(completion()), stream(*WHOLE)) as upstream:
+        bench = bench_of(upstream)
+        opened = bench.call({**HELLO, "model": "up/mod\u00e8le-\u4e2d"})
+        assert opened.headers["X-OmniRoute-Model"] == "up/mod%C3%A8le-%E4%B8%AD"
+        data = drink(bench.call({**STREAMED, "model": "up/mod\u00e8le"}))
+        assert b": x-omniroute-model=up/mod%C3%A8le\n" in data
+
+
+@pytest.mark.parametrize(
+    ("said", "passed"),
+    [
+        ({"X-Request-Id": "req_1"}, "req_1"),
+        ({"request-id": "req_2"}, "req_2"),
+        ({"X-Request-Id": "a\tb"}, None),
+        ({"X-Request-Id": "caf\u00e9"}, None),
+        ({"X-Request-Id": "x" * 5000}, None),
+    ],
+)
+@pytest.mark.parametrize("is_streamed", [False, True])
+def test_the_providers_id_is_passed_back_if_it_is_one(
+    bench_of: Make, said: dict[str, str], passed: str | None, is_streamed: bool
+) -> None:
+    body = b"".join(WHOLE) if is_streamed else completion()
+    content_type = "Text/Event-Stream" if is_streamed else "application/json"
+    with fake_upstream(answer(body, headers={**said, "openai-processing-ms": "12"}, content_type=content_type)) as up:
+        opened = bench_of(up).call(STREAMED if is_streamed else HELLO)
+        assert opened.headers.get("X-Upstream-Request-Id") == passed
+        assert opened.headers["openai-processing-ms"] == "12"
+        if is_streamed:
+            drink(opened)
+
+
+@pytest.mark.parametrize("rest", [b"", b"x"], ids=["silence", "cut"])
+def test_a_refusal_counts_by_its_status_where_its_body_does_not_come(bench_of: Make, rest: bytes) -> None:
+    def act(sock: Any, _request: Any) -> bool:
+        sock.sendall(b"HTTP/1.1 401 X\r\nContent-Length: 50000\r\n\r\n" + rest)
+        return False
+
+    with fake_upstream(act) as upstream:
+        bench = bench_of(upstream)
+        with pytest.raises(ProviderCredentials):
+            bench.call(HELLO)
+        assert bench.log.only.attempts[0].failure_class == "credential"
+
+
+def test_a_redirect_is_a_failure_and_is_not_followed(bench_of: Make) -> None:
+    with fake_upstream(answer(completion(), status=302, headers={"Location": "/elsewhere"})) as upstream:
+        with pytest.raises(OmniRouteError):
+            bench_of(upstream).call(HELLO)
+        assert len(upstream.received) == 1
+
+
+def test_accept_asks_for_a_stream_where_the_body_says_null(bench_of: Make) -> None:
+    with fake_upstream(stream(*WHOLE)) as upstream:
+        drink(bench_of(upstream).call({**HELLO, "stream": None}, accepts_stream=True))
+        assert json.loads(upstream.received[0].body)["stream"] is True
+
+
+def test_a_whole_answer_has_one_limit_from_its_sending_on(bench_of: Make) -> None:
+    def slow(sock: Any, _request: Any) -> bool:
+        gevent.sleep(0.25)
+        sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n")
+        for _ in range(100):
+            gevent.sleep(0.02)
+            sock.sendall(b" ")
+        return False
+
+    limits = Deadlines(connect_s=1.0, headers_s=0.4, content_s=0.4, idle_s=0.4, total_s=0.4)
+    clocks = replace(quick_clocks(), answer=limits)
+    with fake_upstream(slow) as upstream:
+        bench = bench_of(upstream, clocks=clocks)
+        began = time.monotonic()
+        with pytest.raises(UpstreamTimeout):
+            bench.call(HELLO)
+        assert time.monotonic() - began < 0.6
+
+
+def test_later_targets_get_what_is_left_of_the_whole_time(bench_of: Make) -> None:
+    with fake_upstream(refused(500)) as first, fake_upstream(silence) as second:
+        bench = bench_of(first, second, clocks=replace(quick_clocks(), before_commit_s=0.15))
+        began = time.monotonic()
+        with pytest.raises(OmniRouteError):
+            bench.call(HELLO)
+        assert time.monotonic() - began < 0.4
+
+
+def test_the_limit_of_a_stream_holds_although_bytes_always_wait(bench_of: Make) -> None:
+    def endless(sock: Any, _request: Any) -> bool:
+        sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
+        while True:
+            sock.sendall(TEXT * 500)
+
+    clocks = quick_clocks()
+    clocks = replace(clocks, stream=replace(clocks.stream, total_s=0.3))
+    with fake_upstream(endless) as upstream:
+        bench = bench_of(upstream, clocks=clocks)
+        opened = bench.call(STREAMED)
+        last = b""
+        with gevent.Timeout(10):
+            for last in opened.body:
+                gevent.sleep(0.001)
+        assert b"upstream_timeout" in last
+        assert bench.log.only.error_code == "upstream_timeout"
+
+
+def test_the_clients_end_does_not_wait_for_the_providers(bench_of: Make) -> None:
+    with fake_upstream(stream(*WHOLE, 30.0)) as upstream:
+        bench = bench_of(upstream)
+        body: Any = bench.call(STREAMED).body
+        while b"[DONE]" not in next(body):
+            continue
+        began = time.monotonic()
+        assert next(body, None) is None
+        assert time.monotonic() - began < 0.1
+        body.close()
+        assert bench.log.only.outcome == "success"
+        assert bench.http.open_connections == 0
+
+
+def test_an_attempt_that_we_ended_is_no_success_in_the_log(bench_of: Make) -> None:
+    with fake_upstream(silence) as upstream:
+        bench = bench_of(upstream)
+        _leave_after(bench, 0.05)
+        with pytest.raises(ClientGone):
+            bench.call(HELLO)
+        assert [attempt.failure_class for attempt in bench.log.only.attempts] == ["cancelled"]
+
+
+def test_what_the_drain_ends_is_cancelled(bench_of: Make) -> None:
+    with fake_upstream(silence) as upstream:
+        bench = bench_of(upstream)
+        gevent.spawn_later(0.05, bench.inference.end_all)
+        with pytest.raises(ServerDraining):
+            bench.call(HELLO)
+        assert (bench.log.only.outcome, bench.log.only.error_code) == ("cancelled", "server_draining")
+
+
+def test_tokens_are_counted_for_a_client_that_left_before_the_handler_saw_them(bench_of: Make) -> None:
+    with fake_upstream(stream(*WHOLE[:3], USAGE, 30.0)) as upstream:
+        bench = bench_of(upstream)
+        body: Any = bench.call(STREAMED).body
+        body.close()
+        assert bench.log.only.outcome == "cancelled"
+
+
+def test_a_log_that_fails_leaves_no_run_behind(bench_of: Make) -> None:
+    with fake_upstream(answer(completion())) as upstream:
+        bench = bench_of(upstream)
+
+        def fail(_record: Any) -> None:
+            raise RuntimeError
+
+        bench.log.put = fail  # type: ignore[method-assign]
+        with pytest.raises(RuntimeError):
+            bench.call(HELLO)
+        assert bench.inference.runs == {}
+
+
+def test_a_stream_of_several_choices_is_finished_when_all_are(bench_of: Make) -> None:
+    with fake_upstream(stream(ROLE, TEXT, STOP, end=False)) as upstream:
+        bench = bench_of(upstream)
+        data = drink(bench.call({**STREAMED, "n": 2}))
+        assert b'"error"' in data
+        assert bench.log.only.outcome == "truncated"
+
+
+def test_a_model_that_is_named_late_is_renamed_all_the_same(bench_of: Make) -> None:
+    nameless = b'data: {"id":"","model":"","choices":[],"prompt_filter_results":[]}\n\n'
+    with fake_upstream(stream(nameless, *WHOLE)) as upstream:
+        data = drink(bench_of(upstream).call(STREAMED))
+        assert b'"model":"m"' not in data
+        assert data.count(b'"model":"up/m"') == 4
+
+
+def test_counts_that_cannot_be_are_not_reported(bench_of: Make) -> None:
+    body = completion().replace(b'"prompt_tokens": 9', b'"prompt_tokens": 9' + b"0" * 30)
+    with fake_upstream(answer(body)) as upstream:
+        bench = bench_of(upstream)
+        assert bench.call(HELLO).status == 200
+        assert bench.log.only.tokens_in is None
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+def test_a_stream_with_any_line_ends_is_read(bench_of: Make, end: bytes) -> None:
+    comment = b": hello" + end + end
+    text = b"\xef\xbb\xbf" + comment + b"".join(WHOLE).replace(b"\n", end)
+    for cut in (1, 2, 7, len(text)):
+        pieces = [text[start : start + cut] for start in range(0, len(text), cut)]
+        with fake_upstream(stream(*pieces)) as upstream:
+            bench = bench_of(upstream)
+            data = drink(bench.call(STREAMED))
+            assert b'"content":"hello"' in data
+            assert (bench.log.only.outcome, bench.log.only.tokens_in) == ("success", 9)

@@ -159,7 +159,7 @@ def test_an_unknown_authority_is_unreachable(authority: Authority) -> None:
         with pytest.raises(UpstreamUnreachable, match="certificate"):
             transport.send(request_to(upstream))
         gevent.sleep(0.02)
-        assert open_descriptors() == before
+        assert open_descriptors() <= before
         assert upstream.received == []
     assert transport.open_connections == 0
 

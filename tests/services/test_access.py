@@ -277,3 +277,18 @@ def test_listed_page_origins_may_call_without_a_key(make_gateway: Callable[..., 
     assert good.status_code == 200
     assert good.headers["Access-Control-Allow-Origin"] == "http://localhost:3000"
     assert client.get("/v1/models", headers={"Origin": "http://localhost:3001"}).status_code == 403
+
+
+def test_the_environment_can_keep_a_key_out_of_the_log(make_gateway: Callable[..., Gateway]) -> None:
+    gateway = make_gateway()
+    named, other = gateway.issue(), gateway.issue()
+    settled = make_gateway(password=None, no_log_api_key_ids=(named.key.id,))
+
+    def is_private(secret: str) -> bool:
+        environ = {"HTTP_AUTHORIZATION": f"Bearer {secret}", "REMOTE_ADDR": "127.0.0.1"}
+        key = settled.access.authenticate_inference(environ, "models").key
+        assert key is not None
+        return key.no_log
+
+    assert is_private(named.secret)
+    assert not is_private(other.secret)

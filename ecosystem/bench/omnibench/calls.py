@@ -10,7 +10,7 @@ from typing import Final
 
 from omnibench import bodies, wrk
 from omnibench.machine import Cores
-from omnibench.processes import TargetFailed, usage
+from omnibench.processes import TargetFailed
 from omnibench.stats import Spread, paired_difference, paired_ratio, spread
 from omnibench.targets import CALL_MODEL, Target
 
@@ -68,14 +68,14 @@ def measure(target: Target, case: Case, seconds: float, number: int, cores: Core
     """
     for length in (seconds, seconds * _PATIENCE):
         load = wrk.Load(target.url, body_for(target, case.body), target.headers, case.connections, length)
-        before = usage(target.worker_pid)
+        before = target.account()
         outcome = wrk.run(load, cores.rest)
         if outcome.requests:
             break
     else:
         raise TargetFailed(f"{target.name} finished no request in {seconds * _PATIENCE:g} s\n{target.server.tail()}")
     time.sleep(_AFTERWORK_S)
-    used = usage(target.worker_pid).since(before)
+    used = target.account().since(before)
     return Sample(
         target=target.name,
         case=case,

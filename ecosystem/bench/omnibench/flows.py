@@ -11,7 +11,7 @@ from typing import Final
 from omnibench import bodies, streams
 from omnibench.calls import Say
 from omnibench.machine import Cores
-from omnibench.processes import rss_bytes, usage
+from omnibench.processes import rss_bytes
 from omnibench.report import number
 from omnibench.stats import Spread, paired_difference, paired_ratio, spread
 from omnibench.targets import CHAT_PATH, Target
@@ -93,7 +93,7 @@ def measure(target: Target, flow: Flow, round_number: int, cores: Cores) -> Flow
     before = rss_bytes(target.worker_pid)
     watch = _Watch(target.worker_pid, before)
     thread = threading.Thread(target=watch.run, daemon=True)
-    usage_before = usage(target.worker_pid)
+    usage_before = target.account()
     thread.start()
     try:
         report = streams.run_in_process(job, cores.rest)
@@ -101,7 +101,7 @@ def measure(target: Target, flow: Flow, round_number: int, cores: Cores) -> Flow
         watch.stop()
         thread.join()
     time.sleep(0.35)
-    used = usage(target.worker_pid).since(usage_before)
+    used = target.account().since(usage_before)
     return FlowSample(
         target.name, flow, round_number, report, used.cpu_s, before, watch.peak, waiting_share=used.waiting_share
     )

@@ -30,12 +30,12 @@ class Plan:
 
 FULL = Plan(
     name="full",
-    rounds=5,
+    rounds=3,
     seconds=3,
     connections=(1, 16, 64, 256),
     large_connections=(1, 16, 64, 256),
-    pin_rounds=4,
-    state_pairs=10,
+    pin_rounds=3,
+    state_pairs=8,
     state_seconds=3,
     state_rows=1_000_000,
     slow_rounds=2,

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from omnibench import bodies
 from omnibench.machine import Cores, nginx_program
-from omnibench.processes import Park, Server, TargetFailed, call, free_port, wait_until_answers
+from omnibench.processes import Park, Server, TargetFailed, Usage, call, free_port, usage, wait_until_answers
 
 CALL_MODEL: Final = "echo"
 SLOW_STREAM_MODEL: Final = "story-200-200"
@@ -44,6 +44,17 @@ class Target:
     def model(self, name: str) -> str:
         """Return how this target calls a model of the sandbox."""
         return f"{self.model_prefix}{name}"
+
+    def account(self) -> Usage:
+        """Read the account of the worker.
+
+        Raises:
+            TargetFailed: the worker is gone; the log may say why.
+        """
+        try:
+            return usage(self.worker_pid)
+        except OSError as error:
+            raise TargetFailed(f"the worker of {self.name} ended on its own\n{self.server.tail()}") from error
 
     def check(self) -> None:
         """Make one call and one look at its answer, so that no later figure is that of an error page.
@@ -273,11 +284,12 @@ def add_upstream(management: Management, upstream: Target) -> None:
 
 
 def add_key(management: Management, name: str = "bench") -> str:
-    """Create an API key that carries limits, high enough never to refuse, so that counting them is in the figures."""
+    """Create an API key with the restrictions that this release enforces, so that judging them is in the figures."""
     fields: dict[str, Any] = {
         "name": name,
-        "rateLimits": [{"limit": 100_000_000, "windowSeconds": 60}, {"limit": 1_000_000_000, "windowSeconds": 86_400}],
-        "maxConcurrent": 10_000,
+        "allowedModels": [f"{NODE_PREFIX}/*"],
+        "expiresAt": "2099-01-01T00:00:00Z",
+        "ipAllowlist": ["127.0.0.0/8", "::1"],
     }
     key: str = management.post("/api/keys", fields)["key"]
     return key

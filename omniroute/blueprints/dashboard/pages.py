@@ -23,7 +23,7 @@ from omniroute.services.usage import LogRow
 blueprint = Blueprint("dashboard", __name__)
 
 RECENT_REQUESTS: Final = 20
-SHOWN_KEYS: Final = 5
+SHOWN_KEYS: Final = 3
 _STATUS_TEXT: Final = {
     Status.HEALTHY: "Running",
     Status.DEGRADED: "Running with problems",

@@ -7,8 +7,15 @@ from typing import Any
 from omniroute.errors import InvalidRequest, RequestTimeout, RequestTooLarge, UnsupportedMediaType
 
 
-def read_json_bytes(environ: dict[str, Any], *, limit: int, read_timeout_s: float) -> bytes:
-    """Return the body as bytes, unparsed.
+_MOST_DIGITS = 15
+_CLOSE = {"Connection": "close"}
+"""Where the end of a broken body lies is a guess, and a guess must not become the next request's beginning."""
+
+
+def read_json_bytes(
+    environ: dict[str, Any], *, limit: int, read_timeout_s: float, write_timeout_s: float | None = None
+) -> bytes:
+    """Return the body as bytes, unparsed, and leave the client's socket with the patience for the answer.
 
     Raises:
         UnsupportedMediaType: the content type is missing or is not JSON, or the body is compressed.
@@ -29,14 +36,14 @@ def read_json_bytes(environ: dict[str, Any], *, limit: int, read_timeout_s: floa
     try:
         body: bytes = stream.read(_announced(length, limit)) if length else _read_unannounced(stream, limit)
     except TimeoutError:
-        raise RequestTimeout(headers={"Connection": "close"}) from None
+        raise RequestTimeout(headers=_CLOSE) from None
     except OSError:
-        raise InvalidRequest("The request body ended early.") from None
+        raise InvalidRequest("The request body ended early.", headers=_CLOSE) from None
     finally:
         if client is not None:
-            client.settimeout(None)
+            client.settimeout(write_timeout_s)
     if length and len(body) < int(length):
-        raise InvalidRequest("The request body ended early.")
+        raise InvalidRequest("The request body ended early.", headers=_CLOSE)
     return body
 
 
@@ -46,9 +53,9 @@ def _is_json(media_type: str) -> bool:
 
 
 def _announced(length: str, limit: int) -> int:
-    if not length.isdigit():
+    if not (length.isascii() and length.isdigit()):
         raise InvalidRequest("Content-Length must be a number.")
-    if int(length) > limit:
+    if len(length) > _MOST_DIGITS or int(length) > limit:
         raise RequestTooLarge(f"The request body is larger than {limit} bytes.")
     return int(length)
 

@@ -55,25 +55,24 @@ def serve(environ: dict[str, Any], own: Container, client_format: WireFormat, en
         OmniRouteError: to be rendered in the dialect of the path.
     """
     settings = own.settings
-    client_socket = environ.get("gunicorn.socket")
     call = Call(
         request_id=environ[REQUEST_ID],
         endpoint=endpoint,
         client_format=client_format,
         body=read_json_bytes(
-            environ, limit=settings.chat_max_body_bytes, read_timeout_s=settings.client_read_timeout_ms / 1000
+            environ,
+            limit=settings.chat_max_body_bytes,
+            read_timeout_s=settings.client_read_timeout_ms / 1000,
+            # A client that takes no bytes for this long is treated as gone: the server's write raises.
+            write_timeout_s=settings.client_write_timeout_ms / 1000,
         ),
         caller=environ[CALLER],
         client_headers=forwardable(environ),
         accepts_stream="text/event-stream" in environ.get("HTTP_ACCEPT", ""),
         tag=environ.get("HTTP_X_OMNIROUTE_TAG"),
-        client_socket=client_socket,
+        client_socket=environ.get("gunicorn.socket"),
     )
     try:
-        answer = own.inference.open(call)
+        return own.inference.open(call)
     except ClientGone:
         return Answer(NOBODY_LISTENS, {}, b"")
-    if client_socket is not None and not isinstance(answer.body, bytes):
-        # A client that takes no bytes for this long is treated as gone: the server's write raises.
-        client_socket.settimeout(settings.client_write_timeout_ms / 1000)
-    return answer

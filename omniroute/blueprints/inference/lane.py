@@ -8,7 +8,7 @@ cookies and no session, and its answer is bytes. The guard admits it by the same
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -26,6 +26,8 @@ from omniroute.providers.spec import WireFormat
 log = logging.getLogger(__name__)
 
 _STATUS_LINES: Final = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
+
+_PIECE_BYTES: Final = 256 * 1024
 
 StartResponse = Callable[..., Any]
 
@@ -61,10 +63,28 @@ class Lane:
         body = answer.body
         if isinstance(body, bytes):
             headers.append(("Content-Length", str(len(body))))
+            if "Connection" in answer.headers:
+                _end_connection(start_response)
             start_response(_status_line(answer.status), headers)
-            return (body,)
-        start_response(_status_line(answer.status), headers)
+            # In pieces where it is large, since the time that a client may take to accept bytes runs for each.
+            return (body,) if len(body) <= _PIECE_BYTES else _pieces(body)
+        try:
+            start_response(_status_line(answer.status), headers)
+        except BaseException:  # the server never saw the body, so it will not close it
+            body.close()
+            raise
         return body
+
+
+def _pieces(body: bytes) -> Iterator[bytes]:
+    return (body[start : start + _PIECE_BYTES] for start in range(0, len(body), _PIECE_BYTES))
+
+
+def _end_connection(start_response: StartResponse) -> None:
+    """Have the server close the connection after this answer: gunicorn ignores that header from an application."""
+    force_close = getattr(getattr(start_response, "__self__", None), "force_close", None)
+    if force_close is not None:
+        force_close()
 
 
 def _refusal(error: OmniRouteError, route: Route, environ: dict[str, Any]) -> Answer:

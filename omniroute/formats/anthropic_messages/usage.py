@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import msgspec
 
-from omniroute.formats.usage import Usage
+from omniroute.formats.usage import Count, Usage
 
 
 class UsageFields(msgspec.Struct):
     """The `usage` object of an answer, of `message_start` or of `message_delta`."""
 
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cache_read_input_tokens: int | None = None
-    cache_creation_input_tokens: int | None = None
+    input_tokens: Count | None = None
+    output_tokens: Count | None = None
+    cache_read_input_tokens: Count | None = None
+    cache_creation_input_tokens: Count | None = None
 
     def merge(self, later: UsageFields) -> UsageFields:
         """Return these fields with every field that `later` reports in its place."""

@@ -17,6 +17,7 @@ DONE = b"data: [DONE]\n\n"
 
 
 class _Choice(msgspec.Struct):
+    index: int = 0
     delta: dict[str, Any] | None = None
     finish_reason: str | None = None
 
@@ -43,10 +44,14 @@ class ChatStream(PassthroughStream):
     )
     names_model_once: ClassVar[bool] = False
 
-    def __init__(self, requested_model: str | None, trailer: Callable[[Usage], bytes], *, wants_usage: bool) -> None:
-        """`wants_usage`: the client itself sent `stream_options.include_usage`."""
+    def __init__(
+        self, requested_model: str | None, trailer: Callable[[Usage], bytes], *, wants_usage: bool, choices: int = 1
+    ) -> None:
+        """`wants_usage`: the client itself sent `stream_options.include_usage`; `choices`: how many it asked for."""
         super().__init__(requested_model, trailer)
         self._wants_usage = wants_usage
+        self._choices = choices
+        self._ended: set[int] = set()
 
     def judge(self, event: bytes) -> Verdict:
         """Read one chunk: usage, finish reason, error, content."""
@@ -71,7 +76,8 @@ class ChatStream(PassthroughStream):
         has_content = False
         for choice in chunk.choices or ():
             if choice.finish_reason is not None:
-                self.is_finished = True
+                self._ended.add(choice.index)
+                self.is_finished = len(self._ended) >= self._choices
             if choice.delta and any(value for key, value in choice.delta.items() if key != "role"):
                 has_content = True
         return CONTENT if has_content else PLAIN

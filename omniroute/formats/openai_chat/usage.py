@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import msgspec
 
-from omniroute.formats.usage import NOT_REPORTED, Usage
+from omniroute.formats.usage import NOT_REPORTED, Count, Usage
 
 
 class _PromptDetails(msgspec.Struct):
-    cached_tokens: int | None = None
+    cached_tokens: Count | None = None
 
 
 class _CompletionDetails(msgspec.Struct):
-    reasoning_tokens: int | None = None
+    reasoning_tokens: Count | None = None
 
 
 class UsageFields(msgspec.Struct):
     """The `usage` object; hosts leave out what they do not count."""
 
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
+    prompt_tokens: Count | None = None
+    completion_tokens: Count | None = None
     prompt_tokens_details: _PromptDetails | None = None
     completion_tokens_details: _CompletionDetails | None = None
 

@@ -113,6 +113,8 @@ def test_a_limit_that_nothing_enforces_is_refused(shared: App, field: str) -> No
     [
         ("/api/providers/available", "DELETE", "GET, HEAD, OPTIONS"),
         ("/api/providers/available", "PUT", "GET, HEAD, OPTIONS"),
+        ("/api/providers/available/", "PUT", "GET, HEAD, OPTIONS"),
+        ("/api/providers/available", "POST", "GET, HEAD, OPTIONS"),
         ("/api/providers/reorder", "GET", "OPTIONS, POST"),
         ("/api/providers/validate", "PATCH", "OPTIONS, POST"),
         ("/api/provider-nodes/validate", "GET", "OPTIONS, POST"),

@@ -140,3 +140,13 @@ def test_todays_sums(filled: Gateway) -> None:
     filled.clock.pass_(86400)
     tomorrow = usage.today()
     assert (tomorrow.requests, tomorrow.success_rate, tomorrow.ttft_ms) == (0, None, None)
+
+
+def test_an_order_or_filter_that_is_not_served_is_not_ignored(filled: Gateway) -> None:
+    client = filled.logged_in()
+    assert client.get("/api/usage/logs?sort=-time").get_json()["total"] == 6
+    for path in ("/api/usage/logs", "/api/audit"):
+        refused = client.get(f"{path}?sort=durationMs")
+        assert (refused.status_code, refused.get_json()["error"]["code"]) == (400, "validation_failed")
+    none = client.get("/api/usage/logs?combo=fast")
+    assert (none.get_json()["logs"], none.get_json()["total"], none.headers["X-Total-Count"]) == ([], 0, "0")
