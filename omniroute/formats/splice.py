@@ -25,6 +25,8 @@ MAX_DEPTH: Final = 64
 MAX_MEMBERS: Final = 100_000
 
 _WHITESPACE: Final = b" \t\n\r"
+_NOT_OPENING: Final = bytes(set(range(256)) - set(b"[{"))
+_COUNTED_BYTES: Final = 4096
 _RAW_OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _RAW_LIST: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _ANY: Final = msgspec.json.Decoder()
@@ -69,8 +71,7 @@ def scan(body: bytes, *, acted_on: frozenset[str] = frozenset()) -> TopLevel:
         raise InvalidJson("The request body must be a JSON object.") from None
     except msgspec.DecodeError as error:
         raise InvalidJson(f"The request body is not valid JSON: {error}.") from None
-    if body.count(b"[") + body.count(b"{") > MAX_DEPTH:
-        _check_parts(members.values(), MAX_DEPTH)
+    _check_parts(members.values(), MAX_DEPTH)
     spans = _walk(body, members)
     if spans is None:
         spans = _scan_slowly(body, acted_on)
@@ -116,8 +117,9 @@ def rename_member(body: bytes, key: str, old: bytes, new: bytes) -> bytes:
 def check_depth(body: bytes, limit: int = MAX_DEPTH) -> None:
     """Refuse valid JSON that is nested deeper than `limit`, without building objects.
 
-    A text cannot be nested deeper than it has opening brackets, and most parts of a request have few: the text is taken
-    apart for three levels, and only a part that still has too many brackets is measured exactly.
+    A text cannot be nested deeper than it has opening brackets, and most parts of a request have few. A long text is
+    taken apart before it is counted, for three levels, so that long strings are not looked through at all; only a part
+    that still has too many brackets is measured exactly.
     """
     if not _is_surely_shallow(body, limit, levels=3):
         raise InvalidJson(f"The request body is nested deeper than {limit} levels.")
@@ -126,26 +128,24 @@ def check_depth(body: bytes, limit: int = MAX_DEPTH) -> None:
 def _check_parts(parts: Iterable[msgspec.Raw], limit: int) -> None:
     """Do what :func:`check_depth` does for a text that has been taken apart once already."""
     for part in parts:
-        if len(memoryview(part)) > limit and not _is_surely_shallow(bytes(part), limit - 1, levels=2):
+        if not _is_surely_shallow(bytes(part), limit - 1, levels=2):
             raise InvalidJson(f"The request body is nested deeper than {limit} levels.")
 
 
 def _is_surely_shallow(text: bytes, limit: int, levels: int) -> bool:
-    if text.count(b"[") + text.count(b"{") <= limit:
+    if len(text) <= limit:
         return True
-    first = text.lstrip(_WHITESPACE)[:1]
+    first = text[:1] if text[0] not in _WHITESPACE else text.lstrip(_WHITESPACE)[:1]
     if first not in {b"[", b"{"}:
-        return True  # a string that holds brackets
+        return True
+    if (len(text) <= _COUNTED_BYTES or levels == 0) and len(text.translate(None, _NOT_OPENING)) <= limit:
+        return True
     if limit == 0:
         return False
     if levels == 0:
         return _is_shallow(text, limit)
     parts = _RAW_OBJECT.decode(text).values() if first == b"{" else _RAW_LIST.decode(text)
-    for part in parts:
-        piece = bytes(part)
-        if len(piece) >= limit and not _is_surely_shallow(piece, limit - 1, levels - 1):
-            return False
-    return True
+    return all(_is_surely_shallow(bytes(part), limit - 1, levels - 1) for part in parts)
 
 
 def _is_shallow(text: bytes, limit: int) -> bool:
