@@ -69,7 +69,13 @@ class Settlement:
             self.record.ttft_ms = self.elapsed_ms()
 
     def settle(
-        self, outcome: str, *, status: int, usage: Usage | None = None, error_code: str | None = None, bytes_out: int = 0
+        self,
+        outcome: str,
+        *,
+        status: int,
+        usage: Usage | None = None,
+        error_code: str | None = None,
+        bytes_out: int = 0,
     ) -> None:
         """Write the record: outcome `success`, `failed`, `cancelled` or `truncated`."""
         if self.is_settled:

@@ -420,7 +420,9 @@ class Run:
             targets = [target for target in targets if target.connection_id in key.allowed_connections]
             if not targets:
                 raise PermissionDenied(
-                    "This API key may not use the connections of this provider.", code="model_not_allowed", param="model"
+                    "This API key may not use the connections of this provider.",
+                    code="model_not_allowed",
+                    param="model",
                 )
         usable = [target for target in targets if self.dialect.format in target.endpoints]
         if not usable:
@@ -767,6 +769,3 @@ def read_all(response: UpstreamResponse, timeout_s: float, limit: int, now: Call
 def new_request_id() -> str:
     """Return a new id for one request."""
     return new_id("req")
-
-
-

@@ -42,5 +42,3 @@ class Jobs:
             self._maintenance.run(name, job)
         except Exception:
             log.exception("The job %s failed.", name)
-
-

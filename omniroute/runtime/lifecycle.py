@@ -75,7 +75,9 @@ def start(app: Flask, worker: Any) -> None:
 
     own = container_of(app)
     life = _life = WorkerLife(own, worker)
-    gc.set_threshold(20_000, 20, 50)  # a full collection stalls every stream; what requests leave dies by reference count
+    gc.set_threshold(
+        20_000, 20, 50
+    )  # a full collection stalls every stream; what requests leave dies by reference count
     own.request_log.start()
     life.greenlets = [
         gevent.spawn(own.snapshots.poll_forever, interval_s=_POLL_S, sleep=gevent.sleep),

@@ -349,9 +349,7 @@ def test_a_second_answer_in_the_same_breath_is_nobodys(transport: HttpTransport,
 
 
 def test_trailers_change_nothing(transport: HttpTransport) -> None:
-    data = (
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-A: 1\r\n\r\n2\r\nok\r\n0\r\nX-A: 2\r\nTransfer-Encoding: x\r\n\r\n"
-    )
+    data = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-A: 1\r\n\r\n2\r\nok\r\n0\r\nX-A: 2\r\nTransfer-Encoding: x\r\n\r\n"
     with fake_upstream(raw(data, keep=True)) as upstream:
         response = transport.send(request_to(upstream))
         assert read_all(response, 1.0, 100, time.monotonic) == b"ok"

@@ -110,7 +110,7 @@ def tls_upstream(authority: Authority, *acts: Act, version: ssl.TLSVersion | Non
     hub = gevent.get_hub()
     hub.NOT_ERROR, kept = (*hub.NOT_ERROR, ssl.SSLError, OSError), hub.NOT_ERROR  # a refused handshake is expected
     server.start()
-    upstream.port = server.address[1]
+    upstream.port = int(server.address[1])
     try:
         yield upstream
     finally:
@@ -183,7 +183,7 @@ def test_what_does_not_speak_tls_is_unreachable(transport: HttpTransport) -> Non
 
 
 def test_a_handshake_that_stalls_ends_with_the_connect_limit(transport: HttpTransport) -> None:
-    server = StreamServer(("127.0.0.1", 0), lambda sock, _: sock.recv(10) and gevent.sleep(5))
+    server = StreamServer(("127.0.0.1", 0), lambda *_: gevent.sleep(5))
     server.start()
     try:
         before = open_descriptors()

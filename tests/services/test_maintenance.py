@@ -50,7 +50,7 @@ def log_requests(settings: Settings, database: Database, times: list[float]) -> 
 
 
 def count(database: Database, table: str) -> int:
-    number: int = database.read(lambda sql: sql.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar_one())  # noqa: S608
+    number: int = database.read(lambda sql: sql.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar_one())
     return number
 
 

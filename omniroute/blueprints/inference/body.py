@@ -6,7 +6,6 @@ from typing import Any
 
 from omniroute.errors import InvalidRequest, RequestTimeout, RequestTooLarge, UnsupportedMediaType
 
-
 _MOST_DIGITS = 15
 _CLOSE = {"Connection": "close"}
 """Where the end of a broken body lies is a guess, and a guess must not become the next request's beginning."""
