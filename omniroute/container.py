@@ -82,4 +82,3 @@ def container_of(app: Flask) -> Container:
 def attach(app: Flask, own: Container) -> None:
     """Make a container found through its application."""
     app.extensions[_KEY] = own
-
