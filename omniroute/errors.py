@@ -144,7 +144,7 @@ class UnsupportedMediaType(CallerError):
 
 
 class UrlBlocked(CallerError):
-    """A supplied URL points at an address that the gateway must not call; the class of reason only, never the address."""
+    """A supplied URL points at an address that must not be called; tells the class of reason, never the address."""
 
     status, code, default_message = 422, "url_blocked", "This address is not allowed."
 

@@ -1,4 +1,4 @@
-"""The values that storage hands out and every ring may hold: frozen, plain, no behaviour. Known to all, knows nobody."""
+"""The values that storage hands out and every ring may hold: plain, no behaviour. Known to all, knows nobody."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Forward a stream whose two sides speak the same format, and read what the gateway must know from a copy.
 
 Theory. Before content, events are looked at one by one and held back, so that the attempt can still fail and another
-target serve. From the first content event on, whole events are forwarded as they arrive and only a search for a few byte
-patterns decides whether a batch must be read closely: where usage, an end or an error may stand. Those patterns cannot
-occur inside generated text, because a quote inside a JSON string is escaped.
+target serve. From the first content event on, whole events are forwarded as they arrive and only a search for a few
+byte patterns decides whether a batch must be read closely: where usage, an end or an error may stand. Those patterns
+cannot occur inside generated text, because a quote inside a JSON string is escaped.
 """
 
 from __future__ import annotations
@@ -105,19 +105,18 @@ class PassthroughStream(ABC):
                 break
             if not verdict.forward:
                 continue
+            ready = self._rename(event)
             if not self.has_content:
-                self._hold(self._rename(event))
+                self._hold(ready)
                 if not (verdict.is_content or verdict.is_terminal):
                     continue
                 self.has_content = True  # an answer without any content is committed by its end
-                event = b"".join(self._held)
+                ready = b"".join(self._held)
                 self._held.clear()
-            else:
-                event = self._rename(event)
             if verdict.is_terminal:
                 self.is_complete = True
                 out.append(self._trailer(self.usage))
-            out.append(event)
+            out.append(ready)
         return b"".join(out)
 
     def _hold(self, event: bytes) -> None:

@@ -3,9 +3,9 @@
 What a client sent must reach a provider of the same format byte for byte: unknown fields, key order, the spelling of
 numbers and escapes, signatures. Only the values of named top-level keys are replaced, by their byte span.
 
-`msgspec` checks the whole text in C and hands out each top-level value as a raw slice. Its slices carry no offset, so the
-spans are found by walking the keys in order; where that walk meets anything unusual (a repeated key, a key written with
-escapes) the standard library's scanner decides instead.
+`msgspec` checks the whole text in C and hands out each top-level value as a raw slice. Its slices carry no offset, so
+the spans are found by walking the keys in order; where that walk meets anything unusual (a repeated key, a key written
+with escapes) the standard library's scanner decides instead.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """One inference request: read, resolve, plan, drive, relay, settle.
 
 Two greenlets serve a request. The *handler* belongs to the web server: it owns the client's socket and waits here for
-the *driver*, which runs the attempt loop and owns the upstream until there is something to hand over: a whole answer, the
-first content of a stream, or a failure. A stream with content then belongs to the handler, which relays it without a
-second greenlet or a queue in between (decision record 0004); a slow client slows the provider through TCP.
+the *driver*, which runs the attempt loop and owns the upstream until there is something to hand over: a whole answer,
+the first content of a stream, or a failure. A stream with content then belongs to the handler, which relays it without
+a second greenlet or a queue in between (decision record 0006); a slow client slows the provider through TCP.
 
 Nothing here reads Flask's context or the database.
 """
@@ -112,6 +112,8 @@ class ClientGone(Exception):
 
 @dataclass(frozen=True, slots=True)
 class WholeAnswer:
+    """A complete answer of a provider, fit to be passed on."""
+
     status: int
     body: bytes
     usage: Usage
@@ -209,6 +211,7 @@ class Inference:
             run.stop_for_drain()
 
     def new_settlement(self, record: RequestRecord, started: float, *, is_private: bool) -> Settlement:
+        """Open the books for one request."""
         return Settlement(
             record,
             log=self._request_log,
@@ -219,9 +222,11 @@ class Inference:
         )
 
     def resolve(self, model: str) -> Sequence[Target]:
+        """Return the targets of a model name under the current configuration."""
         return self._directory().resolve(model)
 
     def send(self, request: UpstreamRequest) -> UpstreamResponse:
+        """See :class:`Transport`."""
         return self._transport.send(request)
 
 
@@ -591,8 +596,14 @@ class Run:
             deadlines=deadlines,
         )
 
+    def _read_request(self) -> TopLevel:
+        """Return the request; it is let go of only when no further attempt can need it."""
+        if self._top is None:
+            raise InternalError
+        return self._top
+
     def _body_for(self, target: Target) -> bytes:
-        assert self._top is not None
+        top = self._read_request()
         key = (target.model, self.dialect.format)
         body = self._spliced.get(key)
         if body is None:
@@ -600,10 +611,10 @@ class Run:
             if target.model != self._requested:
                 changes["model"] = msgspec.json.encode(target.model)
             if self._is_stream:
-                changes.update(self.dialect.stream_edits(self._top))
-                if self._top.value("stream") is None:  # asked for by the Accept header
+                changes.update(self.dialect.stream_edits(top))
+                if top.value("stream") is None:  # asked for by the Accept header
                     changes["stream"] = b"true"
-            body = self._spliced[key] = splice(self._top, changes) if changes else self._top.body
+            body = self._spliced[key] = splice(top, changes) if changes else top.body
         return body
 
     def _rejected(self, response: UpstreamResponse, target: Target) -> Failure:
@@ -637,9 +648,8 @@ class Run:
         content_type = response.headers.get("content-type", "text/event-stream").lower()
         if "event-stream" not in content_type:
             self._refuse_unstreamed(response, target)
-        assert self._top is not None
         requested = None if target.model == self._requested else self._requested
-        stream = self.dialect.new_stream(self._top, requested, lambda usage: self._trailer(usage, target))
+        stream = self.dialect.new_stream(self._read_request(), requested, lambda usage: self._trailer(usage, target))
         give_up_at = self.now() + within_s
         while True:
             try:

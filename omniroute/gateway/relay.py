@@ -1,7 +1,7 @@
 """The body of a streamed answer: what the web server iterates, and closes whatever happens.
 
-An object, not a generator: a generator that never started never runs its `finally`, and the upstream would leak whenever
-the client goes before the first write.
+An object, not a generator: a generator that never started never runs its `finally`, and the upstream would leak
+whenever the client goes before the first write.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _GRACE_FOR_END_S: Final = 0.25
 class EventStream:
     """Relays one stream to one client.
 
-    While the driver is still trying targets, silence is filled with heartbeats. From the commit point on each step waits
-    for the provider's next bytes and hands them on. Every way out settles the request exactly once: the end, an error,
-    a time limit, the client leaving, the server draining.
+    While the driver is still trying targets, silence is filled with heartbeats. From the commit point on each step
+    waits for the provider's next bytes and hands them on. Every way out settles the request exactly once: the end, an
+    error, a time limit, the client leaving, the server draining.
     """
 
     __slots__ = ("_bytes_out", "_is_over", "_last_byte_at", "_opened", "_run")
@@ -101,7 +101,7 @@ class EventStream:
             case _:
                 raise OmniRouteError
 
-    def _relay(self, opened: OpenStream) -> bytes:
+    def _relay(self, opened: OpenStream) -> bytes:  # noqa: C901 -- one loop; each branch is one way out
         run, stream = self._run, opened.stream
         if opened.first:
             first = opened.first
@@ -146,10 +146,8 @@ class EventStream:
     def _succeed(self, last_bytes: int) -> None:
         """Settle before the last bytes leave: what the client has seen complete is in the log, whatever comes."""
         self._is_over = True
-        assert self._opened is not None
-        self._run.settlement.settle(
-            "success", status=200, usage=self._opened.stream.usage, bytes_out=self._bytes_out + last_bytes
-        )
+        usage = None if self._opened is None else self._opened.stream.usage
+        self._run.settlement.settle("success", status=200, usage=usage, bytes_out=self._bytes_out + last_bytes)
 
     def _end_without_terminal(self, opened: OpenStream) -> bytes:
         """The provider's bytes ended, or another greenlet ended them."""

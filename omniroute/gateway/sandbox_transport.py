@@ -100,8 +100,7 @@ class ScriptedResponse:
     def _take_due(self) -> bytes:
         due: list[bytes] = []
         while self._advance() and self._due_at <= self._now():
-            assert self._next is not None
-            due.append(self._next)
+            due.append(self._next or b"")
             self._next = None
         return b"".join(due)
 

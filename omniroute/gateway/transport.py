@@ -231,7 +231,7 @@ def _head(request: UpstreamRequest, path: bytes, host: bytes) -> bytes:
 def _is_quiet(sock: Any) -> bool:
     """Tell whether an idle connection is still open: one that can be read has been closed, or is out of step."""
     try:
-        sock._sock.recv(1, plain_socket.MSG_PEEK)  # the non-blocking socket below gevent's
+        sock._sock.recv(1, plain_socket.MSG_PEEK)  # noqa: SLF001 -- the non-blocking socket below gevent's
     except BlockingIOError:
         return True
     except OSError:
@@ -285,14 +285,17 @@ class HttpResponse:
     # llhttp's callbacks
 
     def on_message_begin(self) -> None:
+        """Refuse a second message on the same answer."""
         if self._is_complete:  # bytes of a second answer that nobody asked for
             raise _SurplusError
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header of the head; of repeated ones the last."""
         if not self._is_head_complete:  # else it stands behind the body, where nothing may change what was said before
             self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
+        """Read the status; interim answers do not complete the head."""
         self.status = self._parser.get_status_code()
         if self.status >= 200:
             self._is_head_complete = True
@@ -301,9 +304,11 @@ class HttpResponse:
                 self._decoder = _decoder_for(encoding)
 
     def on_body(self, data: bytes) -> None:
+        """Keep what has arrived until it is read."""
         self._chunks.append(data)
 
     def on_message_complete(self) -> None:
+        """Note the end of the answer, or of an interim one."""
         if self._is_head_complete:
             self._is_complete = True
             self._keeps_alive = self._parser.should_keep_alive()  # asked later it speaks of the next message
@@ -405,7 +410,7 @@ class HttpResponse:
         self._keeps_alive = False
         try:
             # Of the socket below gevent's: TLS's own shutdown would try to talk to the provider and may block.
-            self._sock._sock.shutdown(plain_socket.SHUT_RDWR)
+            self._sock._sock.shutdown(plain_socket.SHUT_RDWR)  # noqa: SLF001 -- see above
         except OSError:
             return  # it is gone already, which the reader sees too
 

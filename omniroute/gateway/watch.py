@@ -60,7 +60,7 @@ class ClientWatch:
     def _look(self) -> None:
         try:
             # The non-blocking socket below gevent's; of TLS it shows ciphertext, which tells open from closed as well.
-            is_gone = not self._socket._sock.recv(1, socket.MSG_PEEK)
+            is_gone = not self._socket._sock.recv(1, socket.MSG_PEEK)  # noqa: SLF001 -- see above
         except BlockingIOError:
             return
         except OSError:

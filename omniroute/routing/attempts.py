@@ -32,7 +32,7 @@ class Attempt(Generic[C]):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Bounds of one request: attempts in all, repeats of one candidate, and the time (of `now`) after which none starts."""
+    """Bounds of one request: attempts in all, repeats of one candidate, the time (of `now`) after which none starts."""
 
     max_attempts: int = 10
     max_repeats: int = 1

@@ -40,7 +40,7 @@ max_requests = 0
 # Names with an underscore could imitate their hyphen forms in the WSGI environment.
 header_map = "drop"
 # gunicorn itself believes no forwarding header: whom to believe is OMNIROUTE_TRUST_PROXY's to say, and the guard reads
-# it. "*" with nothing to grant is gunicorn's quickest way of saying so; it admits one underscore name that clients send.
+# it. "*" with nothing to grant is gunicorn's quickest way of saying so; it admits one name that clients send.
 forwarded_allow_ips = "*"
 secure_scheme_headers: dict[str, str] = {}
 forwarder_headers = "X_SESSION_ID"

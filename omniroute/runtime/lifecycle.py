@@ -70,14 +70,12 @@ def start_if_served(app: Flask) -> None:
 
 def start(app: Flask, worker: Any) -> None:
     """Start what a worker needs; once per process, after the fork."""
-    global _life
+    global _life  # noqa: PLW0603 -- the life of this process
     from omniroute.container import container_of
 
     own = container_of(app)
     life = _life = WorkerLife(own, worker)
-    gc.set_threshold(
-        20_000, 20, 50
-    )  # a full collection stalls every stream; what requests leave dies by reference count
+    gc.set_threshold(20_000, 20, 50)  # a full collection stalls every stream; requests leave nothing for it
     own.request_log.start()
     life.greenlets = [
         gevent.spawn(own.snapshots.poll_forever, interval_s=_POLL_S, sleep=gevent.sleep),
@@ -97,9 +95,9 @@ def start(app: Flask, worker: Any) -> None:
         signal.signal(number, _on_signal)
 
 
-def stop(app: Flask) -> None:
+def stop(app: Flask) -> None:  # noqa: ARG001 -- a hook
     """End the worker's own work: settle what is open, flush the log, close the database. Idempotent."""
-    global _life
+    global _life  # noqa: PLW0603 -- the life of this process
     life, _life = _life, None
     if life is None:
         return
@@ -160,7 +158,7 @@ def _wait_for_last_words(life: WorkerLife) -> None:
 def _is_no_drained_handler(record: logging.LogRecord) -> bool:
     """Leave out gunicorn's report of a handler that is not in error.
 
-    One was idle at the end of the drain, another's client took no bytes for too long: a trace for each would fill disks.
+    One was idle at the end of the drain, another's client took no bytes for too long: a trace for each fills disks.
     """
     error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
     return not isinstance(error, gevent.GreenletExit | TimeoutError)
@@ -211,7 +209,7 @@ _data_dir: Path | None = None
 
 def announce(server: Any) -> None:
     """Say where the server is, and leave that for the CLI to find."""
-    global _announced, _data_dir
+    global _announced, _data_dir  # noqa: PLW0603 -- facts of the master process
     from omniroute.cli.welcome import welcome
     from omniroute.container import container_of
     from omniroute.services.first_start import write_cli_token

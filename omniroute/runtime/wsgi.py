@@ -7,8 +7,9 @@ from gevent import monkey
 if not monkey.is_module_patched("socket"):
     monkey.patch_all()
 
-from omniroute import create_app  # noqa: E402 -- nothing may be imported before the patch
-from omniroute.runtime import lifecycle  # noqa: E402
+# Nothing may be imported before the patch.
+from omniroute import create_app
+from omniroute.runtime import lifecycle
 
 app = create_app()
 lifecycle.start_if_served(app)

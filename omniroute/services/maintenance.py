@@ -1,7 +1,7 @@
 """What keeps the data small and safe: spools of dead workers, retention, clean-up, the daily backup.
 
-Each job is idempotent and removes in small batches, so that no transaction is long; the one elected worker runs them, and
-each run is recorded.
+Each job is idempotent and removes in small batches, so that no transaction is long; the one elected worker runs them,
+and each run is recorded.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Counters and histograms for Prometheus, summed over all workers of this host.
 
-Each worker counts in plain dictionaries, which costs a few microseconds a request, and writes its sums to a file of its own
-once a second. Whichever worker is asked adds up the files. Those of workers that have ended stay part of the sums until
-the server starts anew, because counters must never fall. The text form is the client library's, imported by the first
-scrape.
+Each worker counts in plain dictionaries, which costs a few microseconds a request, and writes its sums to a file of its
+own once a second. Whichever worker is asked adds up the files. Those of workers that have ended stay part of the sums
+until the server starts anew, because counters must never fall. The text form is the client library's, imported by the
+first scrape.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Labels = tuple[str, ...]
 
 
 class Sums(msgspec.Struct):
-    """What one worker has counted. Histograms: a count per bucket (the last is beyond all limits), then the sum in s."""
+    """What one worker has counted. A histogram: a count per bucket (the last beyond all limits), then the sum in s."""
 
     requests: dict[str, int] = msgspec.field(default_factory=dict)
     tokens: dict[str, int] = msgspec.field(default_factory=dict)

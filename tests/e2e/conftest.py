@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.storage import postgres_server
 from tests.e2e.processes import Sandbox, Server, running_sandbox, running_server
+from tests.storage import postgres_server
 
 
 @pytest.fixture(scope="session")

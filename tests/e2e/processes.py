@@ -17,7 +17,7 @@ from typing import Any
 
 import requests
 
-PASSWORD = "a-password-for-tests-1"  # noqa: S105 -- of servers that live as long as a test
+PASSWORD = "a-password-for-tests-1"
 START_S = 30.0
 _LISTENS = re.compile(r"listening on http://[\d.]+:(\d+)")
 
@@ -111,7 +111,7 @@ class Server:
             ["pgrep", "-P", str(self.process.pid)],
             capture_output=True,
             text=True,
-            check=False,  # noqa: S607
+            check=False,
         )
         return [int(line) for line in listed.stdout.split()]
 

@@ -80,7 +80,7 @@ def fake_upstream(*acts: Act) -> Iterator[FakeUpstream]:
     upstream = FakeUpstream(list(acts))
     server = StreamServer(("127.0.0.1", 0), upstream.handle)
     server.start()
-    upstream.port = server.address[1]
+    upstream.port = int(server.address[1])
     try:
         yield upstream
     finally:

@@ -68,9 +68,10 @@ def test_line_ends_may_be_mixed(events: list[list[str]], ends: list[str], data: 
 
 def test_an_endless_event_is_refused() -> None:
     cutter = EventCutter()
+    for _ in range(MAX_EVENT_BYTES // 65_536):
+        cutter.feed(b"x" * 65_536)
     with pytest.raises(UpstreamProtocolError):
-        for _ in range(MAX_EVENT_BYTES // 65_536 + 2):
-            cutter.feed(b"x" * 65_536)
+        cutter.feed(b"x" * 65_536)
 
 
 @pytest.mark.parametrize(

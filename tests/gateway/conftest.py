@@ -62,7 +62,7 @@ class Bench:
     client: Any
     """The client's end of the socket pair that stands for its connection."""
     server_end: Any
-    caller: Caller = Caller(CallerKind.LOCAL, None, "local", "local", ModelRules())
+    caller: Caller = field(default_factory=lambda: Caller(CallerKind.LOCAL, None, "local", "local", ModelRules()))
 
     def call(
         self, body: dict[str, Any] | bytes, wire_format: WireFormat = WireFormat.OPENAI_CHAT, **more: Any

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 -- a table row, or a frame as it is on the wire, reads better on one line
 """A failure keeps its meaning on the way to the caller, in both dialects, and our credentials stay our business."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 -- a table row, or a frame as it is on the wire, reads better on one line
 """Requests from open to settlement over providers that answer, refuse, stall, cut and lie."""
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ def test_a_served_request_is_gone_when_its_answer_is(
         if not isinstance(opened.body, bytes):
             for _piece in opened.body:
                 pass
-            opened.body.close()  # type: ignore[attr-defined]
+            opened.body.close()
         del opened
     gevent.sleep(0)  # the hub lets go of its callbacks when it has run them
     assert len(bench.log.records) == 3

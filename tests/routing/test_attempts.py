@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -66,14 +68,17 @@ def test_attempts_and_time_are_bounded() -> None:
 def test_the_loop_ends_and_returns_every_failure_in_order(classes: list[FailureClass]) -> None:
     loop = plan(classes, Policy(), now=lambda: 0.0)
     sent: list[FailureClass] = []
-    try:
-        step = next(loop)
-        while True:
-            sent.append(step.candidate)
-            step = loop.send(failed(step.candidate))
-    except StopIteration as stop:
-        assert [entry.candidate for entry in stop.value] == sent
+    with pytest.raises(StopIteration) as stop:
+        _fail_all(loop, sent)
+    assert [entry.candidate for entry in stop.value.value] == sent
     assert len(sent) <= Policy().max_attempts
+
+
+def _fail_all(loop: Any, sent: list[FailureClass]) -> None:
+    step = next(loop)
+    while True:
+        sent.append(step.candidate)
+        step = loop.send(failed(step.candidate))
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 """The short way for chat calls: from the WSGI environment to the gateway and back, past Flask's request machinery.
 
 Opening and closing Flask's contexts, matching the URL and building request and response objects costs a fifth of the
-CPU time of a proxied 1 KB call (decision record 0007). A chat call needs none of it: its path is one of eight, it has no
-cookies and no session, and its answer is bytes. The guard admits it by the same row of the table of tiers.
+CPU time of a proxied 1 KB call (decision record 0007). A chat call needs none of it: its path is one of eight, it has
+no cookies and no session, and its answer is bytes. The guard admits it by the same row of the table of tiers.
 """
 
 from __future__ import annotations
