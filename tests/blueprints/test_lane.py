@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from omniroute.blueprints.inference.lane import Application
+from omniroute.blueprints.inference.lane import Application, _join_head_and_body
 from omniroute.blueprints.tiers import INFERENCE_MOUNTS
 from omniroute.settings import Settings
 from tests.blueprints.app import App, whole_app
@@ -105,3 +105,35 @@ def test_a_fault_of_ours_is_told_without_its_cause(running: App, monkeypatch: py
     assert (status, headers["x-omniroute-error-code"]) == (500, "internal_error")
     assert b"secret cause" not in body
     assert json.loads(body)["type"] == "error"
+
+
+class _Response:
+    """What a server's response object is to the lane: something with a socket."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+        self.sock: Any = self
+
+    def sendall(self, data: bytes) -> None:
+        self.sent.append(data)
+
+    def start_response(self, status: str, headers: list[tuple[str, str]]) -> None:
+        del status, headers
+
+
+def test_head_and_body_leave_together_and_the_rest_directly() -> None:
+    response = _Response()
+    _join_head_and_body(response.start_response)
+    assert response.sock is not response
+    response.sock.sendall(b"head ")
+    assert response.sent == []
+    response.sock.sendall(b"body")
+    response.sock.sendall(b"more")
+    assert response.sent == [b"head body", b"more"]
+    assert response.sock is response
+
+
+def test_a_server_without_such_a_socket_is_left_alone() -> None:
+    calls: list[str] = []
+    _join_head_and_body(lambda status, headers: calls.append(status))
+    assert calls == []

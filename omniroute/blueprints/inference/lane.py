@@ -66,6 +66,8 @@ class Lane:
             if "Connection" in answer.headers:
                 _end_connection(start_response)
             start_response(_status_line(answer.status), headers)
+            if body:
+                _join_head_and_body(start_response)
             # In pieces where it is large, since the time that a client may take to accept bytes runs for each.
             return (body,) if len(body) <= _PIECE_BYTES else _pieces(body)
         try:
@@ -78,6 +80,36 @@ class Lane:
 
 def _pieces(body: bytes) -> Iterator[bytes]:
     return (body[start : start + _PIECE_BYTES] for start in range(0, len(body), _PIECE_BYTES))
+
+
+class _OneWrite:
+    """Stands for the client's socket until the body begins, so that head and body leave with one system call.
+
+    gunicorn writes them separately; each write to a socket costs as much as a tenth of the whole call, and the client
+    is woken twice.
+    """
+
+    __slots__ = ("_head", "_response", "_socket")
+
+    def __init__(self, response: Any) -> None:
+        self._head = b""
+        self._response = response
+        self._socket = response.sock
+        response.sock = self
+
+    def sendall(self, data: bytes) -> None:
+        """Keep the head; send it with what follows, and step aside."""
+        if not self._head:
+            self._head = data
+            return
+        self._response.sock = self._socket
+        self._socket.sendall(self._head + data)
+
+
+def _join_head_and_body(start_response: StartResponse) -> None:
+    response = getattr(start_response, "__self__", None)
+    if hasattr(response, "sock"):
+        _OneWrite(response)
 
 
 def _end_connection(start_response: StartResponse) -> None:

@@ -374,4 +374,4 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     # Dropping every table would lose everything that the operator has; a backup is the way back.
-    raise NotImplementedError("There is nothing before the first schema.")
+    raise RuntimeError("There is nothing before the first schema; restore a backup to go back.")
