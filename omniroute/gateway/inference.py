@@ -554,7 +554,7 @@ class Run:
                 return opened
             whole = self._read_whole(response, target, answer_by)
             failure = None
-            return whole
+            return whole  # noqa: TRY300 -- the other ways out of this block return as well
         except _Failed as error:
             failure = error.failure
             return failure

@@ -97,7 +97,7 @@ def start(app: Flask, worker: Any) -> None:
 
 def stop(app: Flask) -> None:  # noqa: ARG001 -- a hook
     """End the worker's own work: settle what is open, flush the log, close the database. Idempotent."""
-    global _life  # noqa: PLW0603 -- the life of this process
+    global _life
     life, _life = _life, None
     if life is None:
         return
