@@ -108,11 +108,11 @@ class TestLines:
         assert "hello" in replaced.getvalue()
 
     def test_an_adopted_logger_writes_through_ours(self, settings: Settings, stream: io.StringIO) -> None:
-        library = logging.getLogger("test.library")
+        library = logging.getLogger("test.dependency")
         library.addHandler(logging.StreamHandler(io.StringIO()))
         library.propagate = False
         configure(settings, stream=stream)
-        adopt("test.library")
+        adopt("test.dependency")
         library.warning("booting")
 
         assert library.handlers == []

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -470,6 +471,8 @@ def test_many_clients_leaving_leave_nothing_behind(bench_of: Make) -> None:
         assert bench.http.open_connections == 0
         assert {record.outcome for record in bench.log.records} == {"cancelled"}
         assert len(bench.log.records) == 50
+        greenlets = [one for one in gc.get_objects() if isinstance(one, gevent.Greenlet) and not one.dead]
+        assert not [one for one in greenlets if "_drive" in repr(one)], "no driver is left"
         assert bench.inference.runs == {}
 
 

@@ -152,7 +152,7 @@ def test_thinking_can_be_switched_off() -> None:
 
 def test_json_fits_the_schema() -> None:
     reply = say("json", output_config={"format": {"type": "json_schema", "schema": SCHEMA}})
-    jsonschema.validate(json.loads(reply["content"][0]["text"]), SCHEMA)
+    assert list(jsonschema.Draft202012Validator(SCHEMA).iter_errors(json.loads(reply["content"][0]["text"]))) == []
 
 
 @pytest.mark.parametrize(

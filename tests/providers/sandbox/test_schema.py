@@ -136,7 +136,7 @@ def _nested(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 @given(st.recursive(_LEAVES, _nested, max_leaves=12))
 def test_value_of_any_generated_schema_is_valid(schema: Any) -> None:
-    jsonschema.Draft202012Validator(schema).validate(generate(schema))
+    assert list(jsonschema.Draft202012Validator(schema).iter_errors(generate(schema))) == []
 
 
 @pytest.mark.parametrize(
