@@ -11,6 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from omniroute.formats.wire import WireFormat
 from omniroute.providers.catalog import Catalogue, load  # noqa: E402
 from omniroute.providers.spec import Provider, ProviderStatus, Tier, WireFormat  # noqa: E402
 

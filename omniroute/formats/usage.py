@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated
 
 import msgspec
@@ -11,8 +10,7 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 40)]
 """A number of tokens that can be one: what a provider makes up must not overflow what adds it up."""
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True, gc=False):
     """What a provider reported: `None` means not reported, 0 means none.
 
     `input` includes cached tokens (read and written), `output` includes reasoning; each format converts at its edge.
@@ -22,17 +20,22 @@ class Usage:
     output: int | None = None
     cache_read: int | None = None
     cache_write: int | None = None
+    """All of them, whatever time they are kept for."""
+    cache_write_1h: int | None = None
     reasoning: int | None = None
+    audio_in: int | None = None
+    audio_out: int | None = None
+    web_searches: int | None = None
+    is_estimated: bool = False
+    """At least one count is ours, not the provider's."""
 
     def merge(self, later: Usage) -> Usage:
         """Return these counts with every count that `later` reports in its place: reports are cumulative, not added."""
-        return Usage(
-            input=self.input if later.input is None else later.input,
-            output=self.output if later.output is None else later.output,
-            cache_read=self.cache_read if later.cache_read is None else later.cache_read,
-            cache_write=self.cache_write if later.cache_write is None else later.cache_write,
-            reasoning=self.reasoning if later.reasoning is None else later.reasoning,
-        )
+        if self in (NOT_REPORTED, later):
+            return later
+        changed = {name: value for name in _COUNTS if (value := getattr(later, name)) is not None}
+        return msgspec.structs.replace(self, **changed, is_estimated=later.is_estimated)
 
 
 NOT_REPORTED = Usage()
+_COUNTS = tuple(name for name in Usage.__struct_fields__ if name != "is_estimated")

@@ -18,7 +18,7 @@ from omniroute.formats.openai_chat.stream import DONE, ChatStream
 from omniroute.formats.passthrough import PassthroughStream
 from omniroute.formats.splice import TopLevel
 from omniroute.formats.usage import Usage
-from omniroute.providers.spec import WireFormat
+from omniroute.formats.wire import WireFormat
 
 Trailer = Callable[[Usage], bytes]
 Edits = dict[str, bytes | None]

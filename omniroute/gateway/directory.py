@@ -14,9 +14,10 @@ from types import MappingProxyType
 from typing import Final
 
 from omniroute.errors import InvalidRequest, ModelNotFound
+from omniroute.formats.wire import WireFormat
 from omniroute.providers.catalog import Catalogue
 from omniroute.providers.requests import Endpoint, NotUsable, prepare, provider_of_node
-from omniroute.providers.spec import AuthKind, Model, ModelKind, Provider, ProviderStatus, WireFormat
+from omniroute.providers.spec import AuthKind, Model, ModelKind, Provider, ProviderStatus
 from omniroute.records import AuthType, Connection, Node, Snapshot
 
 DEFAULT_CONTEXT: Final = 128_000

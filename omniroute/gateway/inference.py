@@ -40,6 +40,7 @@ from omniroute.errors import (
 from omniroute.formats.passthrough import PassthroughStream
 from omniroute.formats.splice import TopLevel, rename_member, scan, splice
 from omniroute.formats.usage import Usage
+from omniroute.formats.wire import WireFormat
 from omniroute.gateway.accounting import Observer, RequestLog, Settlement
 from omniroute.gateway.clocks import Clocks
 from omniroute.gateway.dialects import DIALECTS, Dialect
@@ -49,7 +50,6 @@ from omniroute.gateway.ports import ReadTimeout, Transport, UpstreamResponse
 from omniroute.gateway.watch import ClientWatch
 from omniroute.ids import new_id
 from omniroute.providers import classify, requests
-from omniroute.providers.spec import WireFormat
 from omniroute.providers.upstream import UpstreamRequest
 from omniroute.records import AttemptRecord, RequestRecord
 from omniroute.routing.attempts import Policy, Tried, most_telling, plan

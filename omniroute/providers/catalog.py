@@ -16,7 +16,8 @@ from typing import Any, Final
 import msgspec
 
 from omniroute.errors import ConfigurationError
-from omniroute.providers.spec import PARAMETERS, Model, Price, Provider, WireFormat
+from omniroute.formats.wire import WireFormat
+from omniroute.providers.spec import PARAMETERS, Model, Price, Provider
 
 _NO_MODELS: Final[Mapping[str, Model]] = {}
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")

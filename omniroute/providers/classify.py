@@ -14,8 +14,8 @@ from typing import Any, Final
 
 import msgspec
 
+from omniroute.formats.wire import WireFormat
 from omniroute.providers.hints import Hint, retry_hint
-from omniroute.providers.spec import WireFormat
 from omniroute.routing.failures import Failure, FailureClass
 
 _MAX_MESSAGE: Final = 1000

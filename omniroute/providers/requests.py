@@ -15,7 +15,8 @@ from urllib.parse import quote
 
 from omniroute import __version__
 from omniroute.errors import InvalidRequest
-from omniroute.providers.spec import PARAMETERS, AuthKind, Provider, WireFormat, fill
+from omniroute.formats.wire import WireFormat
+from omniroute.providers.spec import PARAMETERS, AuthKind, Provider, fill
 from omniroute.providers.upstream import Deadlines, UpstreamRequest
 from omniroute.records import Node, NodeType
 from omniroute.secret import Secret

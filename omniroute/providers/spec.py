@@ -13,16 +13,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
-
-class WireFormat(StrEnum):
-    """A protocol that a client or a provider speaks."""
-
-    OPENAI_CHAT = "openai_chat"
-    OPENAI_RESPONSES = "openai_responses"
-    ANTHROPIC_MESSAGES = "anthropic_messages"
-    GEMINI = "gemini"
-    OLLAMA = "ollama"
-    OTHER = "other"
+from omniroute.formats.wire import WireFormat
 
 
 class Tier(StrEnum):

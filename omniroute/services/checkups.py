@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from omniroute.formats.wire import WireFormat
 from omniroute.ids import new_id
 from omniroute.providers.requests import Endpoint, NotUsable, list_request, prepare
-from omniroute.providers.spec import Model, ModelKind, Provider, WireFormat
+from omniroute.providers.spec import Model, ModelKind, Provider
 from omniroute.records import AttemptRecord, Connection, RequestRecord
 from omniroute.routing.failures import Failure, FailureClass
 from omniroute.secret import Secret

@@ -9,11 +9,12 @@ from typing import Any, Final
 from sqlalchemy import Connection as Sql
 
 from omniroute.errors import InvalidRequest, NotFound, UpstreamError, UpstreamUnreachable, ValidationFailed
+from omniroute.formats.wire import WireFormat
 from omniroute.gateway.directory import Directories, Directory
 from omniroute.gateway.egress import Egress, UrlClass
 from omniroute.ids import new_id
 from omniroute.providers.requests import Endpoint, NotUsable, own_base_url, prepare
-from omniroute.providers.spec import AuthKind, Model, Provider, ProviderStatus, WireFormat
+from omniroute.providers.spec import AuthKind, Model, Provider, ProviderStatus
 from omniroute.records import AuthType, Connection, NodeType
 from omniroute.routing.failures import FailureClass
 from omniroute.secret import Secret

@@ -14,8 +14,9 @@ from typing import Any, Final
 import msgspec
 
 from omniroute.errors import ModelNotFound
+from omniroute.formats.wire import WireFormat
 from omniroute.gateway.directory import Directories, Directory
-from omniroute.providers.spec import Model, ModelKind, Provider, Tier, WireFormat
+from omniroute.providers.spec import Model, ModelKind, Provider, Tier
 
 # The models of the built-in list carry the date of that list; providers do not tell when a model was made.
 LISTED_AT: Final = 1_795_219_200

@@ -16,10 +16,10 @@ from omniroute.errors import (
     UpstreamUnreachable,
     UrlBlocked,
 )
+from omniroute.formats.wire import WireFormat
 from omniroute.gateway.ports import ReadTimeout, Transport, UpstreamResponse
 from omniroute.providers.classify import classify
 from omniroute.providers.requests import Endpoint, build
-from omniroute.providers.spec import WireFormat
 from omniroute.providers.upstream import Deadlines, UpstreamRequest
 from omniroute.routing.failures import Failure, FailureClass
 

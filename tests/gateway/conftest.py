@@ -12,13 +12,13 @@ import msgspec
 import pytest
 from gevent import socket
 
+from omniroute.formats.wire import WireFormat
 from omniroute.gateway.clocks import Clocks
 from omniroute.gateway.directory import Directory
 from omniroute.gateway.inference import Answer, Call, Inference
 from omniroute.gateway.sandbox_transport import SandboxTransport
 from omniroute.gateway.transport import HttpTransport, RoutedTransport
 from omniroute.providers import catalog
-from omniroute.providers.spec import WireFormat
 from omniroute.providers.upstream import Deadlines
 from omniroute.records import AuthType, Connection, Node, NodeType, RequestRecord, Snapshot
 from omniroute.secret import Secret

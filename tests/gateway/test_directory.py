@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omniroute.errors import InvalidRequest, ModelNotFound
+from omniroute.formats.wire import WireFormat
 from omniroute.gateway.directory import Directories, Directory
 from omniroute.providers import catalog
 from omniroute.providers.requests import build
-from omniroute.providers.spec import AuthKind, Model, ProviderStatus, WireFormat
+from omniroute.providers.spec import AuthKind, Model, ProviderStatus
 from omniroute.records import AuthType, Connection, Node, NodeType, Snapshot
 from omniroute.secret import Secret
 

@@ -26,8 +26,8 @@ from omniroute.errors import (
     UpstreamError,
     UpstreamTimeout,
 )
+from omniroute.formats.wire import WireFormat
 from omniroute.gateway.inference import Answer, ClientGone
-from omniroute.providers.spec import WireFormat
 from omniroute.providers.upstream import Deadlines
 from omniroute.records import NodeType
 from tests.fakes.upstream import Act, answer, fake_upstream, hang_up, silence, stream

@@ -9,8 +9,8 @@ from typing import Any
 import gevent
 import pytest
 
+from omniroute.formats.wire import WireFormat
 from omniroute.gateway.inference import Run
-from omniroute.providers.spec import WireFormat
 from tests.gateway.conftest import Bench
 
 

@@ -13,9 +13,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from omniroute.errors import ConfigurationError
+from omniroute.formats.wire import WireFormat
 from omniroute.providers.catalog import Catalogue, load
 from omniroute.providers.sandbox.models import CONTEXT_TOKENS, LISTED, MAX_OUTPUT_TOKENS
-from omniroute.providers.spec import PARAMETERS, AuthKind, ModelKind, ProviderStatus, Tier, WireFormat, fill
+from omniroute.providers.spec import PARAMETERS, AuthKind, ModelKind, ProviderStatus, Tier, fill
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "omniroute" / "providers" / "data"

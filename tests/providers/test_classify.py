@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from omniroute.formats.wire import WireFormat
 from omniroute.providers.classify import classify, read_error, showable
-from omniroute.providers.spec import WireFormat
 from omniroute.routing.failures import Failure, FailureClass
 
 NOW = 1_800_000_000.0

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omniroute.errors import InvalidRequest
+from omniroute.formats.wire import WireFormat
 from omniroute.providers.catalog import load
 from omniroute.providers.requests import (
     Endpoint,
@@ -19,7 +20,7 @@ from omniroute.providers.requests import (
     prepare,
     provider_of_node,
 )
-from omniroute.providers.spec import AuthKind, Provider, ProviderStatus, WireFormat
+from omniroute.providers.spec import AuthKind, Provider, ProviderStatus
 from omniroute.providers.upstream import Deadlines, UpstreamRequest
 from omniroute.records import Node, NodeType
 from omniroute.secret import Secret

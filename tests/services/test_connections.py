@@ -16,7 +16,7 @@ from omniroute.errors import (
     UrlBlocked,
     ValidationFailed,
 )
-from omniroute.providers.spec import WireFormat
+from omniroute.formats.wire import WireFormat
 from omniroute.providers.upstream import UpstreamRequest
 from omniroute.records import AuthType, Connection
 from omniroute.secret import Secret

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from omniroute.errors import Conflict, NotFound, UpstreamUnreachable, UrlBlocked, ValidationFailed
-from omniroute.providers.spec import WireFormat
+from omniroute.formats.wire import WireFormat
 from omniroute.records import Node, NodeType
 from omniroute.secret import Secret
 from omniroute.services.keys import SYSTEM

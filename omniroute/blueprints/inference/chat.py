@@ -14,9 +14,9 @@ from omniroute.blueprints.guard import CALLER, REQUEST_ID
 from omniroute.blueprints.inference.body import read_json_bytes
 from omniroute.blueprints.tiers import INFERENCE_MOUNTS
 from omniroute.container import Container, container
+from omniroute.formats.wire import WireFormat
 from omniroute.gateway.inference import Answer, Call, ClientGone
 from omniroute.providers.requests import forwardable
-from omniroute.providers.spec import WireFormat
 
 blueprint = Blueprint("chat", __name__)
 

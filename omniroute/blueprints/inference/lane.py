@@ -20,8 +20,8 @@ from omniroute.blueprints.management.errors import headers_of
 from omniroute.blueprints.tiers import INFERENCE_MOUNTS, Route
 from omniroute.container import Container
 from omniroute.errors import InternalError, OmniRouteError
+from omniroute.formats.wire import WireFormat
 from omniroute.gateway.inference import Answer
-from omniroute.providers.spec import WireFormat
 
 log = logging.getLogger(__name__)
 
