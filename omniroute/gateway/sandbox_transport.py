@@ -24,7 +24,9 @@ class SandboxTransport:
     def send(self, request: UpstreamRequest) -> UpstreamResponse:
         """Ask the simulated provider and wait as long as its script says before the head."""
         headers = {name.lower(): value for name, value in request.headers}
-        script = respond(urlsplit(request.url).path, headers, request.body)
+        url = urlsplit(request.url)
+        target = f"{url.path}?{url.query}" if url.query else url.path
+        script = respond(target, headers, request.body)
         response = ScriptedResponse(script, self._now)
         if not response.wait_for_head(request.deadlines.headers_s):
             raise UpstreamTimeout("headers")

@@ -26,8 +26,9 @@ import httptools
 from gevent import get_hub
 from gevent.server import StreamServer
 
+from omniroute.providers.sandbox.routes import find_route
 from omniroute.providers.sandbox.script import NEVER, Dialect, Ending, Frame, Options, Script, VendorError
-from omniroute.providers.sandbox.service import build_script, credential_of, dialect_of, failure, render_failure
+from omniroute.providers.sandbox.service import build_script, credential_of, failure, render_failure
 from omniroute.providers.sandbox.window import RateWindow
 
 _READ, _WRITE = 1, 2
@@ -44,6 +45,7 @@ _HEADERS_READ: Final = {
     for name in (
         "authorization",
         "x-api-key",
+        "x-goog-api-key",
         "anthropic-version",
         "expect",
         "x-sandbox-latency-ms",
@@ -121,11 +123,11 @@ class SandboxServer:
     def script(self, request: _Request) -> Script:
         """Decide how to answer."""
         self.stats.requests += 1
-        dialect = dialect_of(request.path, request.headers)
-        is_listing = request.path.startswith(("/v1/models", "/models"))
-        if request.method not in (("GET", "HEAD") if is_listing else ("POST",)):
+        route = find_route(request.path, request.headers)
+        dialect = route.dialect
+        if request.method not in route.methods:
             return render_failure(dialect, VendorError(405, "This path has no such method."), request.body)
-        if self._rate_window is not None and not is_listing:
+        if self._rate_window is not None and "POST" in route.methods:
             retry_after_s = self._rate_window.take(credential_of(request.headers), self.now())
             if retry_after_s is not None:
                 return render_failure(dialect, failure(429, round(retry_after_s, 3)), request.body)

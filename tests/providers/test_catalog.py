@@ -139,6 +139,9 @@ def test_the_simulated_provider_lists_what_it_plays(catalogue: Catalogue) -> Non
     assert row.urls == {
         WireFormat.OPENAI_CHAT: "sandbox:/v1/chat/completions",
         WireFormat.ANTHROPIC_MESSAGES: "sandbox:/v1/messages",
+        WireFormat.OPENAI_RESPONSES: "sandbox:/v1/responses",
+        WireFormat.GEMINI: "sandbox:/v1beta/models/{model}:generateContent",
+        WireFormat.OLLAMA: "sandbox:/api/chat",
     }
     listed = {model.id: model.name for model in catalogue.models_of("sandbox").values()}
     assert listed == {model.id: model.title for model in LISTED}

@@ -19,6 +19,8 @@ import httpx2
 import jsonschema
 import openai
 import pytest
+from google import genai
+from google.genai import errors, types
 
 pytestmark = pytest.mark.process
 
@@ -271,6 +273,118 @@ def test_hanging_answers_time_out_in_the_clients(sandbox: Sandbox) -> None:
         assert next(stream).choices[0].delta.content == ""
         stream.close()
     wait_until(lambda: sandbox.stats()["open_streams"] == 0)
+
+
+RESPONSE_TOOLS: Any = [
+    {"type": "function", "name": "weather", "parameters": SCHEMA},
+    {"type": "custom", "name": "note", "description": "Takes a note."},
+]
+
+
+@pytest.mark.parametrize("model", ["story-20", "think", "tools", "mixed", "refusal", "cite"])
+def test_openai_responses_stream(sandbox: Sandbox, model: str) -> None:
+    asked: Any = {"model": model, "input": "Hello", "tools": RESPONSE_TOOLS, "store": False}
+    with sandbox.openai() as client:
+        whole = client.responses.create(**asked, reasoning={"effort": "low", "summary": "auto"})
+        with client.responses.stream(**asked, reasoning={"effort": "low", "summary": "auto"}) as stream:
+            kinds = [event.type for event in stream]
+            folded = stream.get_final_response()
+    assert kinds[-1] == "response.completed"
+    assert [item.type for item in folded.output] == [item.type for item in whole.output]
+    assert folded.output_text == whole.output_text
+    assert folded.usage == whole.usage
+
+
+def test_openai_responses_tool_loop(sandbox: Sandbox) -> None:
+    talk: list[Any] = [{"role": "user", "content": "Hello"}]
+    with sandbox.openai() as client:
+        made = client.responses.create(model="tools", input=talk, tools=RESPONSE_TOOLS).output
+        talk += [item.model_dump(exclude_none=True) for item in made]
+        for item in made:
+            assert item.type in ("function_call", "custom_tool_call")
+            talk.append({"type": f"{item.type}_output", "call_id": getattr(item, "call_id", ""), "output": "rain"})
+        last = client.responses.create(model="tools", input=talk, tools=RESPONSE_TOOLS)
+    assert last.output_text == "weather returned: rain\nnote returned: rain"
+
+
+def test_openai_sees_errors_of_responses(sandbox: Sandbox) -> None:
+    with sandbox.openai() as client:
+        with pytest.raises(openai.BadRequestError) as refused:
+            client.responses.create(model="echo", input="x", max_output_tokens=5)
+        with pytest.raises(openai.NotFoundError):
+            client.responses.retrieve("resp_123")
+        compacted = client.responses.compact(model="echo", input="Hello")
+        legacy = client.completions.create(model="echo", prompt="one two")
+    assert refused.value.param == "max_output_tokens"
+    assert compacted.output[-1].type == "compaction"
+    assert legacy.choices[0].text == "one two"
+
+
+def google(sandbox: Sandbox, **options: Any) -> genai.Client:
+    return genai.Client(api_key="k-test", http_options=types.HttpOptions(base_url=sandbox.url, **options))
+
+
+GOOGLE_CONFIG = types.GenerateContentConfig(
+    tools=[
+        types.Tool(
+            function_declarations=[
+                types.FunctionDeclaration(
+                    name="weather",
+                    parameters=types.Schema(
+                        type=types.Type.OBJECT,
+                        properties={"city": types.Schema(type=types.Type.STRING)},
+                        required=["city"],
+                    ),
+                )
+            ]
+        )
+    ],
+    automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
+    thinking_config=types.ThinkingConfig(include_thoughts=True),
+    max_output_tokens=500,
+)
+
+
+@pytest.mark.parametrize("version", ["v1", "v1beta"])
+def test_google_text_stream_and_counts(sandbox: Sandbox, version: str) -> None:
+    with google(sandbox, api_version=version) as client:
+        whole = client.models.generate_content(model="story-20", contents="Hello", config=GOOGLE_CONFIG)
+        stream = client.models.generate_content_stream(model="story-20", contents="Hello", config=GOOGLE_CONFIG)
+        chunks = list(stream)
+        counted = client.models.count_tokens(model="echo", contents="Hello")
+        names = [model.name for model in client.models.list()]
+    assert "".join(chunk.text or "" for chunk in chunks) == whole.text
+    assert chunks[-1].usage_metadata == whole.usage_metadata
+    assert counted.total_tokens == 2
+    assert "models/echo" in names
+
+
+def test_google_thinking_and_tool_loop(sandbox: Sandbox) -> None:
+    with google(sandbox) as client:
+        thought = client.models.generate_content(model="think", contents="Hello", config=GOOGLE_CONFIG)
+        assert thought.candidates is not None
+        assert thought.candidates[0].content is not None
+        assert [part.thought for part in thought.candidates[0].content.parts or ()] == [True, None]
+        chat = client.chats.create(model="tools", config=GOOGLE_CONFIG)
+        calls = chat.send_message("Hello").function_calls
+        assert calls is not None
+        assert calls[0].args == {"city": "Lisbon"}
+        result = types.Part.from_function_response(name="weather", response={"output": "rain"})
+        assert chat.send_message(result).text == "weather returned: rain"
+        with pytest.raises(errors.ClientError) as refused:
+            client.models.generate_content(model="nobody", contents="Hello")
+        with pytest.raises(errors.ServerError):
+            client.models.generate_content(model="fail-503", contents="Hello")
+    assert (refused.value.code, refused.value.status) == (404, "NOT_FOUND")
+
+
+def test_ollama_streams_lines(sandbox: Sandbox) -> None:
+    status, headers, content = sandbox.request("POST", "/api/chat", {"model": "story-20", "messages": HELLO})
+    lines = [json.loads(line) for line in content.splitlines()]
+    assert (status, headers["content-type"]) == (200, "application/x-ndjson")
+    assert [line["done"] for line in lines] == [False] * 20 + [True]
+    assert sandbox.request("GET", "/api/tags")[0] == 200
+    assert sandbox.request("GET", "/api/chat")[0] == 405
 
 
 # --- HTTP

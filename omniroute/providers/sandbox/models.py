@@ -24,6 +24,25 @@ class Kind(StrEnum):
     HANG = "hang"
     CUT = "cut"
     GARBAGE = "garbage"
+    AGENT = "agent"
+    CROWDED = "crowded"
+    PARALLEL = "parallel"
+    LATE_ARGS = "late-args"
+    NO_ARGS = "noargs"
+    BAD_ARGS = "badargs"
+    MIXED = "mixed"
+    REFUSAL = "refusal"
+    LENGTH = "length"
+    FILTER = "filter"
+    INLINE_THINK = "inline-think"
+    EARLY_ERROR = "early-error"
+    LATE_ERROR = "late-error"
+    NO_FINISH = "no-finish"
+    DOUBLE_END = "double-end"
+    EMPTY_STREAM = "empty-stream"
+    BIG_DELTA = "big-delta"
+    CITE = "cite"
+    IMAGE_DESC = "image-desc"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +67,7 @@ class ListedModel:
     has_tools: bool = False
     has_reasoning: bool = False
     has_json: bool = False
+    has_media: bool = False
 
 
 CONTEXT_TOKENS: Final = 128_000
@@ -70,23 +90,53 @@ LISTED: Final = (
     ListedModel("hang", "Sandbox Hang", "never answers; a stream falls silent after its headers"),
     ListedModel("cut", "Sandbox Cut", "dies in the middle of its answer"),
     ListedModel("garbage", "Sandbox Garbage", "answers 200 with bytes that cannot be read"),
+    ListedModel(
+        "agent", "Sandbox Agent", "works as a coding agent: looks around, writes a file, says so", True, True, True
+    ),
+    ListedModel(
+        "crowded",
+        "Sandbox Crowded",
+        "the agent in a window of 20000 tokens; crowded-<n> has one of n",
+        has_tools=True,
+        has_reasoning=True,
+        has_json=True,
+    ),
+    ListedModel("parallel", "Sandbox Parallel", "makes two calls whose arguments come by turns", has_tools=True),
+    ListedModel("late-args", "Sandbox Late Arguments", "gives the arguments of a call all at once", has_tools=True),
+    ListedModel("noargs", "Sandbox No Arguments", "makes a call without any arguments", has_tools=True),
+    ListedModel("badargs", "Sandbox Bad Arguments", "makes a call whose arguments are not JSON", has_tools=True),
+    ListedModel("mixed", "Sandbox Mixed", "says something, makes a call and says something more", has_tools=True),
+    ListedModel("refusal", "Sandbox Refusal", "declines, in its vendor's way"),
+    ListedModel("length", "Sandbox Length", "stops at its output limit"),
+    ListedModel("filter", "Sandbox Filter", "is stopped by its vendor's content filter"),
+    ListedModel(
+        "inline-think", "Sandbox Inline Think", "puts its reasoning between think tags in its text", has_reasoning=True
+    ),
+    ListedModel("early-error", "Sandbox Early Error", "answers 200, and its first event is an error"),
+    ListedModel("late-error", "Sandbox Late Error", "says something, then its stream holds an error"),
+    ListedModel("no-finish", "Sandbox No Finish", "says something and closes without saying that it is done"),
+    ListedModel("double-end", "Sandbox Double End", "says twice that it is done"),
+    ListedModel("empty-stream", "Sandbox Empty Stream", "answers 200 and says nothing at all"),
+    ListedModel("big-delta", "Sandbox Big Delta", "sends 1.2 MB of text in one event"),
+    ListedModel("cite", "Sandbox Cite", "names its sources, in its vendor's way"),
+    ListedModel(
+        "image-desc", "Sandbox Image Description", "says which pictures, documents and sounds arrived", has_media=True
+    ),
 )
 
-# How many numbers may follow each kind: story-<chunks>-<interval ms>-<bytes>, fail-<status>-<retry after s>.
+# How many numbers may follow a kind, 0 for those that are not here: story-<chunks>-<interval ms>-<bytes>,
+# fail-<status>-<retry after s>, crowded-<tokens>-<tokens for summaries>.
 _MOST_NUMBERS: Final = {
-    Kind.ECHO: 0,
     Kind.STORY: 3,
-    Kind.TOOLS: 0,
-    Kind.THINK: 0,
-    Kind.JSON: 0,
     Kind.SLOW: 1,
     Kind.FAIL: 2,
     Kind.HANG: 1,
     Kind.CUT: 1,
-    Kind.GARBAGE: 0,
+    Kind.CROWDED: 2,
+    Kind.LATE_ERROR: 1,
 }
 _KINDS: Final = {kind.value: kind for kind in Kind}
-_NAME: Final = re.compile(r"([a-z]+)((?:-[0-9]{1,7})*)")
+_NAME: Final = re.compile(r"([a-z]+(?:-[a-z]+)*)((?:-[0-9]{1,7})*)")
 
 
 @lru_cache(maxsize=512)
@@ -96,7 +146,7 @@ def parse_model(name: str) -> Behaviour | None:
     if match is None or match[1] not in _KINDS:
         return None
     behaviour = Behaviour(_KINDS[match[1]], tuple(int(digits) for digits in match[2].split("-")[1:]))
-    if len(behaviour.numbers) > _MOST_NUMBERS[behaviour.kind]:
+    if len(behaviour.numbers) > _MOST_NUMBERS.get(behaviour.kind, 0):
         return None
     if behaviour.kind is Kind.FAIL and not 400 <= (behaviour.number(0) or 0) <= 599:
         return None

@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from omniroute.providers.sandbox.jsontext import dump, load_object
+from omniroute.providers.sandbox.openai_messages import MessagesReader
+from omniroute.providers.sandbox.openai_schema import check_name, check_strict
 from omniroute.providers.sandbox.prompt import (
     Choice,
     Output,
     Prompt,
     PromptUsage,
-    Result,
+    Record,
     Tool,
     decimal,
     digest_of,
@@ -21,8 +23,6 @@ from omniroute.providers.sandbox.prompt import (
 from omniroute.providers.sandbox.prose import tokens
 from omniroute.providers.sandbox.script import Dialect, VendorError
 
-_ROLES: Final = frozenset(("system", "developer", "user", "assistant", "tool", "function"))
-_MEDIA_CHARACTERS: Final = 340  # one picture or sound counts as 85 tokens
 _MOST_STOPS: Final = 4
 _MOST_CHOICES: Final = 128
 # The vendor serves a repeated beginning from its cache in steps of 128 tokens, for prompts of 1024 tokens or more.
@@ -40,7 +40,8 @@ def parse_request(body: bytes) -> Prompt:
     model = asked.get("model")
     if not isinstance(model, str) or not model:
         raise VendorError(400, "A model must be given as a string.", param="model", code="missing_required_parameter")
-    talk = _Talk(asked.get("messages"))
+    record = Record()
+    talk = MessagesReader(record, asked.get("messages"))
     is_stream = flag(asked, "stream", False)
     tools, is_legacy = _tools(asked)
     choice, chosen, tools = _choice(asked, tools, is_legacy)
@@ -48,7 +49,14 @@ def parse_request(body: bytes) -> Prompt:
     decimal(asked, "top_p", 1)
     max_tokens = whole_number(asked, "max_tokens", 1)
     max_completion = whole_number(asked, "max_completion_tokens", 1)
-    characters = talk.characters
+    if max_tokens is not None and max_completion is not None:
+        raise VendorError(
+            400,
+            "Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported.",
+            param="max_tokens",
+            code="invalid_parameter_combination",
+        )
+    characters = record.characters
     for field in ("tools", "functions"):
         if asked.get(field):
             characters += len(dump(asked[field]))
@@ -56,138 +64,33 @@ def parse_request(body: bytes) -> Prompt:
         Dialect.OPENAI_CHAT,
         model,
         digest_of(body),
-        talk.text,
-        _usage(talk, characters),
+        record.text,
+        _usage(record, characters, talk.last_characters),
         is_stream=is_stream,
         tools=tools,
         choice=choice,
         chosen=chosen,
         is_parallel=not is_legacy and flag(asked, "parallel_tool_calls", True),
-        results=tuple(talk.results),
+        results=tuple(record.results),
         max_words=max_completion if max_completion is not None else max_tokens,
-        stops=_stops(asked.get("stop")),
+        stops=read_stops(asked.get("stop")),
         output=_output(asked.get("response_format")),
         has_reasoning=asked.get("reasoning_effort") != "none",
+        is_reasoning_asked=asked.get("reasoning_effort") not in (None, "none"),
         count=whole_number(asked, "n", 1, _MOST_CHOICES) or 1,
-        include_usage=_include_usage(asked, is_stream),
+        include_usage=include_usage(asked, is_stream),
         is_legacy=is_legacy,
+        entries=tuple(record.entries),
+        media=tuple(record.media),
+        asked=asked,
     )
 
 
-class _Talk:
-    """The messages of a request, checked one after the other."""
-
-    __slots__ = ("_open", "characters", "has_answers", "last_characters", "results", "text")
-
-    def __init__(self, messages: Any) -> None:
-        if messages is None:
-            raise VendorError(
-                400, "Missing required parameter: 'messages'.", param="messages", code="missing_required_parameter"
-            )
-        if not isinstance(messages, list):
-            raise VendorError(400, "'messages' must be an array.", param="messages", code="invalid_type")
-        if not messages:
-            raise VendorError(400, "'messages' must not be empty.", param="messages", code="empty_array")
-        self.text = ""
-        self.characters = 0
-        self.last_characters = 0
-        self.has_answers = False
-        self.results: list[Result] = []
-        self._open: dict[str, str] = {}
-        for index, message in enumerate(messages):
-            if not isinstance(message, dict):
-                raise VendorError(400, "A message must be an object.", param=f"messages[{index}]", code="invalid_type")
-            self._read(message, f"messages[{index}]")
-        self._close_calls(f"messages[{len(messages) - 1}]")
-
-    def _read(self, message: Mapping[str, Any], path: str) -> None:
-        role = message.get("role")
-        if role not in _ROLES:
-            raise VendorError(400, f"Invalid value for '{path}.role'.", param=f"{path}.role", code="invalid_value")
-        before = self.characters
-        content = message.get("content")
-        if role != "assistant" and content is None:
-            raise VendorError(400, f"'{path}.content' must not be null.", param=f"{path}.content", code="invalid_type")
-        text = content if isinstance(content, str) else self._parts(content, f"{path}.content")
-        self.characters += len(text)
-        match role:
-            case "tool":
-                self._take_result(message.get("tool_call_id"), text, path)
-            case "function":
-                self.results.append(Result(str(message.get("name")), text))
-            case "assistant":
-                self._close_calls(path)
-                self.has_answers = True
-                self.results.clear()
-                self._take_calls(message, path)
-            case "user":
-                self._close_calls(path)
-                self.text = text
-                self.results.clear()
-            case _:
-                self._close_calls(path)
-        self.last_characters = self.characters - before
-
-    def _parts(self, content: Any, path: str) -> str:
-        if content is None:
-            return ""
-        if not isinstance(content, list):
-            raise VendorError(400, f"'{path}' must be a string or an array.", param=path, code="invalid_type")
-        said: list[str] = []
-        for index, part in enumerate(content):
-            kind = part.get("type") if isinstance(part, dict) else None
-            if kind in ("text", "refusal"):
-                text = part.get(kind)
-                if not isinstance(text, str):
-                    at = f"{path}[{index}].{kind}"
-                    raise VendorError(400, f"'{at}' must be a string.", param=at, code="invalid_type")
-                said.append(text)
-            elif kind in ("image_url", "input_audio", "file"):
-                self.characters += _MEDIA_CHARACTERS
-            else:
-                at = f"{path}[{index}].type"
-                raise VendorError(400, f"Invalid value for '{at}'.", param=at, code="invalid_value")
-        return "".join(said)
-
-    def _take_calls(self, message: Mapping[str, Any], path: str) -> None:
-        calls = message.get("tool_calls")
-        if calls is None:
-            return
-        if not isinstance(calls, list) or not calls:
-            at = f"{path}.tool_calls"
-            raise VendorError(400, f"'{at}' must be a non-empty array.", param=at, code="empty_array")
-        for index, call in enumerate(calls):
-            at = f"{path}.tool_calls[{index}]"
-            if not isinstance(call, dict) or not isinstance(call.get("id"), str):
-                raise VendorError(400, f"'{at}.id' is missing.", param=f"{at}.id", code="missing_required_parameter")
-            named = call.get(call.get("type") or "function")
-            if not isinstance(named, dict) or not isinstance(named.get("name"), str):
-                raise VendorError(400, f"'{at}' has no name.", param=at, code="missing_required_parameter")
-            arguments = named.get("arguments", named.get("input"))
-            if not isinstance(arguments, str):
-                raise VendorError(400, f"The arguments of '{at}' must be a string.", param=at, code="invalid_type")
-            self._open[call["id"]] = named["name"]
-            self.characters += len(named["name"]) + len(arguments)
-
-    def _take_result(self, call_id: Any, text: str, path: str) -> None:
-        name = self._open.pop(call_id, None) if isinstance(call_id, str) else None
-        if name is None:
-            raise VendorError(
-                400, f"'{path}' has role 'tool' but answers no tool call of the message before.", param=f"{path}.role"
-            )
-        self.results.append(Result(name, text))
-
-    def _close_calls(self, path: str) -> None:
-        if self._open:
-            missing = ", ".join(self._open)
-            raise VendorError(400, f"Tool calls without a 'tool' message that answers them: {missing}", param=path)
-
-
-def _usage(talk: _Talk, characters: int) -> PromptUsage:
+def _usage(record: Record, characters: int, last_characters: int) -> PromptUsage:
     total = tokens(characters)
-    if total < _CACHED_FROM or not talk.has_answers:
+    if total < _CACHED_FROM or not record.has_answers:
         return PromptUsage(total)
-    return PromptUsage(total, cache_read=(characters - talk.last_characters) // 4 // _CACHED_STEP * _CACHED_STEP)
+    return PromptUsage(total, cache_read=(characters - last_characters) // 4 // _CACHED_STEP * _CACHED_STEP)
 
 
 def _tools(asked: Mapping[str, Any]) -> tuple[tuple[Tool, ...], bool]:
@@ -211,22 +114,22 @@ def _tools(asked: Mapping[str, Any]) -> tuple[tuple[Tool, ...], bool]:
 def _tool(tool: Any, path: str) -> Tool:
     kind = tool.get("type") if isinstance(tool, dict) else None
     if kind not in ("function", "custom"):
-        raise VendorError(400, f"Invalid value for '{path}.type'.", param=f"{path}.type", code="invalid_value")
+        raise VendorError(
+            400,
+            f"Invalid value: '{kind}'. Supported values are: 'function' and 'custom'.",
+            param=f"{path}.type",
+            code="invalid_value",
+        )
     definition = tool.get(kind)
-    name = definition.get("name") if isinstance(definition, dict) else None
-    if not isinstance(name, str) or not name:
-        at = f"{path}.{kind}.name"
-        raise VendorError(400, f"Missing required parameter: '{at}'.", param=at, code="missing_required_parameter")
+    name = check_name(definition.get("name") if isinstance(definition, dict) else None, f"{path}.{kind}.name")
+    description = str(definition.get("description") or "")
     if kind == "custom":
-        return Tool(name, None)
+        return Tool(name, None, description)
     schema = definition.get("parameters")
     if schema is None:
-        return Tool(name, {"type": "object", "properties": {}})
-    if not isinstance(schema, dict) or schema.get("type", "object") != "object":
-        at = f"{path}.function.parameters"
-        message = f"'{at}' must be a schema of type 'object'."
-        raise VendorError(400, message, param=at, code="invalid_function_parameters")
-    return Tool(name, schema)
+        return Tool(name, {"type": "object", "properties": {}}, description)
+    check_strict(name, schema, f"{path}.function.parameters", is_strict=definition.get("strict") is True)
+    return Tool(name, schema, description)
 
 
 def _choice(
@@ -240,7 +143,10 @@ def _choice(
     if not tools:
         if value == "none":
             return Choice.NONE, None, tools
-        raise VendorError(400, f"'{field}' is only allowed when tools are given.", param=field)
+        given = "functions" if is_legacy else "tools"
+        raise VendorError(
+            400, f"Invalid value for '{field}': '{field}' is only allowed when '{given}' are specified.", param=field
+        )
     match value:
         case "auto":
             return Choice.AUTO, None, tools
@@ -270,7 +176,8 @@ def _known(name: str, tools: tuple[Tool, ...], field: str) -> str:
     return name
 
 
-def _stops(stop: Any) -> tuple[str, ...]:
+def read_stops(stop: Any) -> tuple[str, ...]:
+    """Read `stop`: one string or a few."""
     listed = [stop] if isinstance(stop, str) else stop
     if listed is None:
         return ()
@@ -287,7 +194,9 @@ def _output(shape: Any) -> Output | None:
             return None
         case {"type": "json_object"}:
             return Output(None)
-        case {"type": "json_schema", "json_schema": {"name": str(), "schema": dict(schema)}}:
+        case {"type": "json_schema", "json_schema": {"name": str(name), "schema": dict(schema)}}:
+            is_strict = shape["json_schema"].get("strict") is True
+            check_strict(name, schema, "response_format.json_schema.schema", is_strict=is_strict)
             return Output(schema)
         case _:
             raise VendorError(
@@ -295,7 +204,8 @@ def _output(shape: Any) -> Output | None:
             )
 
 
-def _include_usage(asked: Mapping[str, Any], is_stream: bool) -> bool:
+def include_usage(asked: Mapping[str, Any], is_stream: bool) -> bool:
+    """Read `stream_options`: whether the usage is to come in a chunk of its own."""
     options = asked.get("stream_options")
     if options is None:
         return False

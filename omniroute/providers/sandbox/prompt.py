@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import blake2b
 from typing import Any, Final
@@ -24,10 +24,16 @@ class Choice(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A tool that may be called; `schema` is None for one that takes free text."""
+    """A tool that may be called; `schema` is None for one that takes free text.
+
+    Attributes:
+        namespace: the group that it was given in, where the dialect has groups.
+    """
 
     name: str
     schema: Any
+    description: str = ""
+    namespace: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +43,41 @@ class Result:
     name: str
     text: str
     is_error: bool = False
+
+
+class Part(StrEnum):
+    """Whose words an entry of a conversation holds."""
+
+    SYSTEM = "system"
+    USER = "user"
+    ASSISTANT = "assistant"
+    CALL = "call"
+    RESULT = "result"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One thing said in a conversation; for calls `text` holds the arguments, for results what came back."""
+
+    part: Part
+    text: str
+    name: str = ""
+    is_error: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """A picture, document or sound in the prompt.
+
+    Attributes:
+        data: base64 text, or an address or file id as `place` says.
+        place: "inline", "url" or "file".
+    """
+
+    kind: str
+    mime: str
+    data: str
+    place: str = "inline"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +107,10 @@ class Prompt:
         text: the last text the user said.
         max_words: the output limit.
         has_reasoning: False when the caller switched reasoning off.
+        is_reasoning_asked: True when the caller switched it on in so many words.
+        has_visible_reasoning: False when the caller may not see the reasoning that it pays for.
+        entries: the whole conversation in order.
+        asked: the body as read, for dialects whose answers repeat parts of it.
     """
 
     dialect: Dialect
@@ -87,6 +132,58 @@ class Prompt:
     include_usage: bool = False
     is_legacy: bool = False
     """OpenAI `functions` instead of `tools`."""
+    is_reasoning_asked: bool = False
+    has_visible_reasoning: bool = True
+    entries: tuple[Entry, ...] = ()
+    media: tuple[Media, ...] = ()
+    asked: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Record:
+    """Collects a conversation while a dialect reads it."""
+
+    __slots__ = ("characters", "entries", "has_answers", "media", "results", "text")
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.media: list[Media] = []
+        self.results: list[Result] = []
+        self.text = ""
+        self.characters = 0
+        self.has_answers = False
+
+    def system(self, text: str) -> None:
+        """Note what the operator says."""
+        self.characters += len(text)
+        self.entries.append(Entry(Part.SYSTEM, text))
+
+    def user(self, text: str) -> None:
+        """Note what the user says; empty text only counts as nothing."""
+        self.characters += len(text)
+        if text:
+            self.text = text
+            self.entries.append(Entry(Part.USER, text))
+
+    def assistant(self, text: str) -> None:
+        """Note what the model said; results before it are used up."""
+        self.characters += len(text)
+        self.has_answers = True
+        self.results.clear()
+        if text:
+            self.entries.append(Entry(Part.ASSISTANT, text))
+
+    def call(self, name: str, arguments: str) -> None:
+        """Note a call that the model made."""
+        self.characters += len(name) + len(arguments)
+        self.has_answers = True
+        self.results.clear()
+        self.entries.append(Entry(Part.CALL, arguments, name))
+
+    def result(self, name: str, text: str, *, is_error: bool = False) -> None:
+        """Note what a tool gave back."""
+        self.characters += len(text)
+        self.results.append(Result(name, text, is_error))
+        self.entries.append(Entry(Part.RESULT, text, name, is_error))
 
 
 def digest_of(body: bytes) -> str:

@@ -19,7 +19,10 @@ class Dialect(StrEnum):
     """The vendor whose wire format is spoken."""
 
     OPENAI_CHAT = "openai_chat"
+    OPENAI_RESPONSES = "openai_responses"
     ANTHROPIC_MESSAGES = "anthropic_messages"
+    GEMINI = "gemini"
+    OLLAMA = "ollama"
 
 
 class Ending(StrEnum):
@@ -79,6 +82,7 @@ class VendorError(Exception):
 
     Attributes:
         retry_after_s: hint for the caller.
+        is_in_stream: with a streamed request the vendor says it inside the stream, after a status of 200.
     """
 
     def __init__(
@@ -89,6 +93,7 @@ class VendorError(Exception):
         param: str | None = None,
         code: str | None = None,
         retry_after_s: float | None = None,
+        is_in_stream: bool = False,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -96,3 +101,4 @@ class VendorError(Exception):
         self.param = param
         self.code = code
         self.retry_after_s = retry_after_s
+        self.is_in_stream = is_in_stream

@@ -6,19 +6,30 @@ import random
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Final
-from urllib.parse import unquote
 
-from omniroute.providers.sandbox import anthropic_answer, anthropic_request, openai_answer, openai_request
-from omniroute.providers.sandbox.answer import Answer, compose
+from omniroute.providers.sandbox import (
+    anthropic_answer,
+    anthropic_request,
+    completions,
+    gemini_answer,
+    gemini_request,
+    ollama_answer,
+    ollama_request,
+    openai_answer,
+    openai_request,
+    responses_answer,
+    responses_request,
+)
+from omniroute.providers.sandbox.answer import compose
+from omniroute.providers.sandbox.blocks import Answer, Fault, Stop
+from omniroute.providers.sandbox.jsontext import load_object
 from omniroute.providers.sandbox.models import LISTED, PREFIX, Behaviour, Kind, parse_model
 from omniroute.providers.sandbox.prompt import Prompt, digest_of
+from omniroute.providers.sandbox.routes import Action, Route, find_route
 from omniroute.providers.sandbox.script import NEVER, Dialect, Ending, Frame, Options, Script, VendorError
 
-_CHAT: Final = "/chat/completions"
-_MESSAGES: Final = "/messages"
-_COUNT: Final = "/messages/count_tokens"
-_MODELS: Final = "/models"
 _JSON: Final = ("content-type", "application/json")
+_LINES: Final = ("content-type", "application/x-ndjson")
 _EVENTS: Final = ("content-type", "text/event-stream; charset=utf-8")
 _NO_CACHE: Final = ("cache-control", "no-cache")
 _DEFAULTS: Final = Options()
@@ -72,64 +83,74 @@ def build_script(
     path: str, headers: Mapping[str, str], body: bytes, options: Options, rng: random.Random | None
 ) -> Script:
     """Do the work of :func:`respond` for a caller whose header names are in lower case already."""
-    route = path.partition("?")[0].removeprefix("/v1").rstrip("/")
-    dialect = _dialect(route, headers)
+    route = find_route(path, headers)
     try:
         options = _overridden(options, headers)
-        _check_key(headers, options)
-        script = _routed(route, dialect, body, options, rng)
+        _check_key(headers, route, options)
+        script = _routed(route, path, body, options, rng)
     except VendorError as error:
-        script = render_failure(dialect, error, body)
+        script = render_failure(route.dialect, error, body, is_array=route.is_array)
     return _delayed(script, body, options, rng) if options.latency_ms or options.jitter_ms else script
 
 
-def _routed(route: str, dialect: Dialect, body: bytes, options: Options, rng: random.Random | None) -> Script:
-    if route == _CHAT:
-        return _chat(body, options, rng)
-    if route == _MESSAGES:
-        return _messages(body, options, rng)
-    if route == _COUNT:
-        count = anthropic_answer.render_count(anthropic_request.parse_count_request(body))
-        return _whole(dialect, count, digest_of(body))
-    if route == _MODELS or route.startswith(_MODELS + "/"):
-        return _whole(dialect, _models(dialect, unquote(route[len(_MODELS) + 1 :])), digest_of(body))
-    raise VendorError(404, f"Unknown path: {route or '/'}", code="unknown_url")
+def _routed(route: Route, path: str, body: bytes, options: Options, rng: random.Random | None) -> Script:
+    match route.action:
+        case Action.ANSWER | Action.COMPLETE:
+            return _answer(route, body, options, rng)
+        case Action.COUNT:
+            return _whole(route.dialect, _count(route, body), digest_of(body))
+        case Action.COMPACT:
+            return _compact(body, options, rng)
+        case Action.MODELS:
+            return _whole(route.dialect, _models(route.dialect, route.name), digest_of(body))
+        case Action.SHOW:
+            asked = load_object(body)
+            return _whole(route.dialect, _model(route.dialect, str(asked.get("model") or asked.get("name"))), "")
+        case Action.VERSION:
+            return _whole(route.dialect, ollama_answer.render_version(), digest_of(body))
+        case Action.STORED:
+            raise _not_stored(route.name)
+        case Action.UNKNOWN:
+            raise VendorError(404, f"Unknown path: {path.partition('?')[0] or '/'}", code="unknown_url")
+        case _:
+            raise ValueError(f"unknown action {route.action}")
 
 
-def render_failure(dialect: Dialect, error: VendorError, body: bytes) -> Script:
+def render_failure(dialect: Dialect, error: VendorError, body: bytes, *, is_array: bool = False) -> Script:
     """Return the answer by which the vendor of `dialect` refuses a request."""
     request_id = _request_id(dialect, digest_of(body))
     headers = [_JSON, request_id]
-    if error.retry_after_s is not None:
+    if error.retry_after_s is not None and dialect is not Dialect.GEMINI:  # there the body holds the hint
         headers.append(("retry-after", str(-int(-error.retry_after_s // 1))))
-        if dialect is Dialect.OPENAI_CHAT:
+        if dialect in (Dialect.OPENAI_CHAT, Dialect.OPENAI_RESPONSES):
             headers.append(("retry-after-ms", str(round(error.retry_after_s * 1000))))
-    if dialect is Dialect.OPENAI_CHAT:
-        content = openai_answer.render_error(error)
-    else:
-        can_help = error.status in (408, 409, 429) or error.status >= 500
-        headers.append(("x-should-retry", "true" if can_help else "false"))
-        content = anthropic_answer.render_error(error, request_id[1])
+    match dialect:
+        case Dialect.OPENAI_CHAT | Dialect.OPENAI_RESPONSES:
+            content = openai_answer.render_error(error)
+        case Dialect.ANTHROPIC_MESSAGES:
+            can_help = error.status in (408, 409, 429) or error.status >= 500
+            headers.append(("x-should-retry", "true" if can_help else "false"))
+            content = anthropic_answer.render_error(error, request_id[1])
+        case Dialect.GEMINI:
+            content = gemini_answer.render_error(error)
+            content = b"[%b]" % content if is_array else content
+        case Dialect.OLLAMA:
+            content = ollama_answer.render_error(error)
+        case _:
+            raise ValueError(f"unknown dialect {dialect}")
     headers.append(("content-length", str(len(content))))
     return Script(error.status, tuple(headers), iter(((0.0, content),)))
 
 
 def dialect_of(path: str, headers: Mapping[str, str]) -> Dialect:
     """Return the dialect in which a request on `path` is answered; header names in lower case."""
-    return _dialect(path.partition("?")[0].removeprefix("/v1").rstrip("/"), headers)
+    return find_route(path, headers).dialect
 
 
 def credential_of(headers: Mapping[str, str]) -> str:
     """Return the key that a request carries, in whichever header; empty without one."""
-    return headers.get("x-api-key") or headers.get("authorization", "").removeprefix("Bearer ")
-
-
-def _dialect(route: str, headers: Mapping[str, str]) -> Dialect:
-    if route == _CHAT:
-        return Dialect.OPENAI_CHAT
-    if route in (_MESSAGES, _COUNT) or "anthropic-version" in headers:
-        return Dialect.ANTHROPIC_MESSAGES
-    return Dialect.OPENAI_CHAT
+    named = headers.get("x-api-key") or headers.get("x-goog-api-key")
+    return named or headers.get("authorization", "").removeprefix("Bearer ")
 
 
 def _overridden(options: Options, headers: Mapping[str, str]) -> Options:
@@ -162,42 +183,146 @@ def _asked(headers: Mapping[str, str], name: str, most: float) -> float | None:
     return value
 
 
-def _check_key(headers: Mapping[str, str], options: Options) -> None:
+def _check_key(headers: Mapping[str, str], route: Route, options: Options) -> None:
     if options.require_key is None:
         return
-    if credential_of(headers) != options.require_key.reveal():
-        raise VendorError(401, _REASONS[401][0], code=_REASONS[401][1])
+    if (credential_of(headers) or route.key) == options.require_key.reveal():
+        return
+    if route.dialect is Dialect.GEMINI:
+        raise VendorError(400, "API key not valid. Please pass a valid API key.", code="api_key_invalid")
+    raise VendorError(401, _REASONS[401][0], code=_REASONS[401][1])
 
 
-def _chat(body: bytes, options: Options, rng: random.Random | None) -> Script:
-    prompt = openai_request.parse_request(body)
+def _answer(route: Route, body: bytes, options: Options, rng: random.Random | None) -> Script:
+    prompt = _prompt(route, body)
     behaviour = _behaviour(prompt)
     _fail(behaviour, options, body, rng)
+    if route.dialect is Dialect.OLLAMA and not prompt.entries and not prompt.media:
+        return _whole(route.dialect, ollama_answer.render_load(prompt), prompt.digest)
     if behaviour.kind is Kind.GARBAGE:
         return _garbage(prompt)
-    answer = compose(prompt, behaviour, options)
+    try:
+        answer = compose(prompt, behaviour, options)
+    except VendorError as error:
+        if not (error.is_in_stream and prompt.is_stream and prompt.dialect is Dialect.OPENAI_RESPONSES):
+            raise
+        answer = Answer((), Stop.END, 0, torn_after=0, fault=Fault.LATE_ERROR, error=error)
     if prompt.is_stream:
-        return _stream(prompt, answer, openai_answer.render_stream(prompt, answer))
-    return _unstreamed(prompt, answer, openai_answer.render_answer(prompt, answer))
+        return _stream(prompt, answer, _frames(route, prompt, answer), is_array=route.is_array)
+    return _unstreamed(prompt, answer, _body(route, prompt, answer))
 
 
-def _messages(body: bytes, options: Options, rng: random.Random | None) -> Script:
-    prompt = anthropic_request.parse_request(body)
-    behaviour = _behaviour(prompt)
-    _fail(behaviour, options, body, rng)
-    if behaviour.kind is Kind.GARBAGE:
-        return _garbage(prompt)
-    answer = compose(prompt, behaviour, options)
-    if prompt.is_stream:
-        return _stream(prompt, answer, anthropic_answer.render_stream(prompt, answer))
-    return _unstreamed(prompt, answer, anthropic_answer.render_answer(prompt, answer))
+def _prompt(route: Route, body: bytes) -> Prompt:
+    match route.dialect:
+        case Dialect.OPENAI_CHAT if route.action is Action.COMPLETE:
+            return completions.parse_request(body)
+        case Dialect.OPENAI_CHAT:
+            return openai_request.parse_request(body)
+        case Dialect.OPENAI_RESPONSES:
+            return responses_request.parse_request(body)
+        case Dialect.ANTHROPIC_MESSAGES:
+            return anthropic_request.parse_request(body)
+        case Dialect.GEMINI:
+            return gemini_request.parse_request(body, route.name, is_stream=route.is_stream)
+        case Dialect.OLLAMA:
+            return ollama_request.parse_request(body)
+        case _:
+            raise ValueError(f"unknown dialect {route.dialect}")
+
+
+def _body(route: Route, prompt: Prompt, answer: Answer) -> bytes:
+    match route.dialect:
+        case Dialect.OPENAI_CHAT if route.action is Action.COMPLETE:
+            return completions.render_answer(prompt, answer)
+        case Dialect.OPENAI_CHAT:
+            return openai_answer.render_answer(prompt, answer)
+        case Dialect.OPENAI_RESPONSES:
+            return responses_answer.render_answer(prompt, answer)
+        case Dialect.ANTHROPIC_MESSAGES:
+            return anthropic_answer.render_answer(prompt, answer)
+        case Dialect.GEMINI:
+            return gemini_answer.render_answer(prompt, answer)
+        case Dialect.OLLAMA:
+            return ollama_answer.render_answer(prompt, answer)
+        case _:
+            raise ValueError(f"unknown dialect {route.dialect}")
+
+
+def _frames(route: Route, prompt: Prompt, answer: Answer) -> Iterator[Frame]:
+    if answer.fault is Fault.EMPTY:
+        return iter(())
+    match route.dialect:
+        case Dialect.OPENAI_CHAT if route.action is Action.COMPLETE:
+            return completions.render_stream(prompt, answer)
+        case Dialect.OPENAI_CHAT:
+            return openai_answer.render_stream(prompt, answer)
+        case Dialect.OPENAI_RESPONSES:
+            return responses_answer.render_stream(prompt, answer)
+        case Dialect.ANTHROPIC_MESSAGES:
+            return anthropic_answer.render_stream(prompt, answer)
+        case Dialect.GEMINI:
+            return gemini_answer.render_stream(prompt, answer, is_array=route.is_array)
+        case Dialect.OLLAMA:
+            return ollama_answer.render_stream(prompt, answer)
+        case _:
+            raise ValueError(f"unknown dialect {route.dialect}")
+
+
+def _count(route: Route, body: bytes) -> bytes:
+    match route.dialect:
+        case Dialect.OPENAI_RESPONSES:
+            return responses_answer.render_count(responses_request.parse_count_request(body))
+        case Dialect.GEMINI:
+            return gemini_answer.render_count(gemini_request.parse_count_request(body))
+        case _:
+            return anthropic_answer.render_count(anthropic_request.parse_count_request(body))
+
+
+def _compact(body: bytes, options: Options, rng: random.Random | None) -> Script:
+    prompt = responses_request.parse_request(body)
+    _fail(_behaviour(prompt), options, body, rng)
+    return _whole(prompt.dialect, responses_answer.render_compaction(prompt), prompt.digest)
+
+
+def _not_stored(target: str) -> VendorError:
+    """Return the refusal to look up an answer: the sandbox keeps none."""
+    response_id = target.partition("/")[0]
+    if not response_id.startswith("resp_"):
+        return VendorError(
+            400,
+            f"Invalid 'response_id': '{response_id}'. Expected an ID that begins with 'resp'.",
+            param="response_id",
+            code="invalid_value",
+        )
+    return VendorError(404, f"Response with id '{response_id}' not found.")
 
 
 def _behaviour(prompt: Prompt) -> Behaviour:
     behaviour = parse_model(prompt.model)
     if behaviour is None:
-        raise VendorError(404, f"The model '{prompt.model}' does not exist.", param="model", code="model_not_found")
+        raise _no_model(prompt.dialect, prompt.model)
     return behaviour
+
+
+def _no_model(dialect: Dialect, name: str) -> VendorError:
+    match dialect:
+        case Dialect.ANTHROPIC_MESSAGES:
+            return VendorError(404, f"model: {name}")
+        case Dialect.GEMINI:
+            return VendorError(
+                404,
+                f"models/{name} is not found for API version v1beta, or is not supported for generateContent. "
+                "Call ListModels to see the list of available models and their supported methods.",
+            )
+        case Dialect.OLLAMA:
+            return VendorError(404, f"model '{name}' not found")
+        case _:
+            return VendorError(
+                404,
+                f"The model '{name}' does not exist or you do not have access to it.",
+                param="model",
+                code="model_not_found",
+            )
 
 
 def _fail(behaviour: Behaviour, options: Options, body: bytes, rng: random.Random | None) -> None:
@@ -220,13 +345,33 @@ def failure(status: int, retry_after_s: float | None) -> VendorError:
 
 
 def _models(dialect: Dialect, model_id: str) -> bytes:
-    is_openai = dialect is Dialect.OPENAI_CHAT
-    if not model_id:
-        return openai_answer.render_models() if is_openai else anthropic_answer.render_models()
+    if model_id:
+        return _model(dialect, model_id)
+    match dialect:
+        case Dialect.ANTHROPIC_MESSAGES:
+            return anthropic_answer.render_models()
+        case Dialect.GEMINI:
+            return gemini_answer.render_models()
+        case Dialect.OLLAMA:
+            return ollama_answer.render_models()
+        case _:
+            return openai_answer.render_models()
+
+
+def _model(dialect: Dialect, model_id: str) -> bytes:
     for model in LISTED:
-        if model.id == model_id.removeprefix(PREFIX):
-            return openai_answer.render_model(model) if is_openai else anthropic_answer.render_model(model)
-    raise VendorError(404, f"The model '{model_id}' does not exist.", param="model", code="model_not_found")
+        if model.id != model_id.removeprefix(PREFIX):
+            continue
+        match dialect:
+            case Dialect.ANTHROPIC_MESSAGES:
+                return anthropic_answer.render_model(model)
+            case Dialect.GEMINI:
+                return gemini_answer.render_model(model)
+            case Dialect.OLLAMA:
+                return ollama_answer.render_model(model)
+            case _:
+                return openai_answer.render_model(model)
+    raise _no_model(dialect, model_id)
 
 
 def _whole(dialect: Dialect, content: bytes, digest: str, ending: Ending = Ending.COMPLETE) -> Script:
@@ -238,20 +383,38 @@ def _whole(dialect: Dialect, content: bytes, digest: str, ending: Ending = Endin
 def _unstreamed(prompt: Prompt, answer: Answer, content: bytes) -> Script:
     if answer.ending is Ending.HANG:
         return Script(200, (), iter(()), Ending.HANG, NEVER)
+    match answer.fault:
+        case Fault.LATE_ERROR if answer.error is not None:
+            raise answer.error
+        case Fault.EARLY_ERROR if answer.error is not None:
+            script = render_failure(prompt.dialect, answer.error, prompt.digest.encode())
+            return replace(script, status=200)
+        case Fault.EMPTY:
+            content = b""
+        case _:
+            pass
     script = _whole(prompt.dialect, content, prompt.digest, answer.ending)
     return replace(script, head_delay_s=answer.first_delay_s) if answer.first_delay_s else script
 
 
-def _stream(prompt: Prompt, answer: Answer, frames: Iterator[Frame]) -> Script:
-    return Script(200, (_EVENTS, _NO_CACHE, _request_id(prompt.dialect, prompt.digest)), frames, answer.ending)
+def _stream(prompt: Prompt, answer: Answer, frames: Iterator[Frame], *, is_array: bool) -> Script:
+    return Script(200, _stream_head(prompt, is_array=is_array), frames, answer.ending)
+
+
+def _stream_head(prompt: Prompt, *, is_array: bool) -> tuple[tuple[str, str], ...]:
+    if prompt.dialect is Dialect.OLLAMA:
+        kind = _LINES
+    else:
+        kind = _JSON if is_array else _EVENTS
+    return kind, _NO_CACHE, _request_id(prompt.dialect, prompt.digest)
 
 
 def _garbage(prompt: Prompt) -> Script:
     """Answer 200 with what looks like the vendor's format at first and can be read as nothing."""
     if not prompt.is_stream:
         return _whole(prompt.dialect, _GARBAGE, prompt.digest)
-    frames = iter([(0.0, b"data: " + _GARBAGE + b"\n\n")] * _GARBAGE_FRAMES)
-    return Script(200, (_EVENTS, _NO_CACHE, _request_id(prompt.dialect, prompt.digest)), frames)
+    frame = _GARBAGE + b"\n" if prompt.dialect is Dialect.OLLAMA else b"data: " + _GARBAGE + b"\n\n"
+    return Script(200, _stream_head(prompt, is_array=False), iter([(0.0, frame)] * _GARBAGE_FRAMES))
 
 
 def _delayed(script: Script, body: bytes, options: Options, rng: random.Random | None) -> Script:
@@ -266,5 +429,5 @@ def _chance(body: bytes) -> random.Random:
 
 
 def _request_id(dialect: Dialect, digest: str) -> tuple[str, str]:
-    name = "x-request-id" if dialect is Dialect.OPENAI_CHAT else "request-id"
+    name = "request-id" if dialect is Dialect.ANTHROPIC_MESSAGES else "x-request-id"
     return name, f"req_{digest[32:56]}"

@@ -9,9 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omniroute.providers.sandbox import Options, respond
-from tests.providers.sandbox.wire import CHAT, MESSAGES, answer, ask, content, events, fold_chat, fold_messages
+from tests.providers.sandbox.wire import (
+    CHAT,
+    MESSAGES,
+    OLLAMA,
+    RESPONSES,
+    answer,
+    ask,
+    content,
+    events,
+    fold_chat,
+    fold_messages,
+    gemini,
+)
 
-_TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=120)
+_TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=120).filter(str.strip)
 _MODELS = st.sampled_from(["echo", "story", "story-7", "think", "json", "tools", "slow-1"])
 _LIMITS = st.integers(1, 60)
 _STOPS = st.lists(st.sampled_from(["a", "e ", "the", "3:", "\n", "zz"]), max_size=3, unique=True)
@@ -83,11 +95,16 @@ def test_ids_differ_between_requests(one: str, other: str) -> None:
     assert answer(CHAT, bodies[0])["id"] != answer(CHAT, bodies[1])["id"]
 
 
-@given(st.binary(max_size=200), st.sampled_from([CHAT, MESSAGES, MESSAGES + "/count_tokens", "/v1/models", "/"]))
+_PATHS = [CHAT, MESSAGES, RESPONSES, OLLAMA, gemini("tools"), gemini("tools", "streamGenerateContent")]
+_OTHER_PATHS = [MESSAGES + "/count_tokens", gemini("x", "countTokens"), RESPONSES + "/compact", "/v1/completions"]
+_OTHER_PATHS += [RESPONSES + "/input_tokens", "/v1/models", "/api/show", "/", "/v1beta/x", gemini("x", "other")]
+
+
+@given(st.binary(max_size=200), st.sampled_from(_PATHS + _OTHER_PATHS))
 def test_any_bytes_get_an_answer(body: bytes, path: str) -> None:
     script = respond(path, {}, body)
     assert 200 <= script.status < 500
-    assert isinstance(json.loads(content(script)), dict)
+    assert isinstance(json.loads(content(script)), dict | list)
 
 
 _JSON = st.recursive(
@@ -99,7 +116,47 @@ _FIELDS = ["messages", "stream", "max_tokens", "tools", "tool_choice", "stop", "
 _FIELDS += ["functions", "response_format", "output_config", "thinking", "stream_options", "temperature"]
 
 
-@given(st.dictionaries(st.sampled_from(_FIELDS), _JSON, max_size=4), st.sampled_from([CHAT, MESSAGES]))
+_FIELDS += ["input", "instructions", "reasoning", "text", "include", "store", "max_output_tokens", "options", "format"]
+_FIELDS += ["contents", "generationConfig", "toolConfig", "systemInstruction", "think", "prompt"]
+_BASES: dict[str, dict[str, Any]] = {
+    CHAT: {"model": "tools", "messages": [{"role": "user", "content": "x"}]},
+    MESSAGES: {"model": "tools", "max_tokens": 9, "messages": [{"role": "user", "content": "x"}]},
+    RESPONSES: {"model": "tools", "input": "x"},
+    OLLAMA: {"model": "tools", "messages": [{"role": "user", "content": "x"}]},
+    gemini("tools"): {"contents": [{"parts": [{"text": "x"}]}]},
+}
+
+
+@given(st.dictionaries(st.sampled_from(_FIELDS), _JSON, max_size=4), st.sampled_from(sorted(_BASES)))
 def test_wrong_types_are_refused_and_never_raise(fields: dict[str, Any], path: str) -> None:
-    body = {"model": "tools", "max_tokens": 9, "messages": [{"role": "user", "content": "x"}], **fields}
-    assert ask(path, body).status in (200, 400)
+    assert ask(path, {**_BASES[path], **fields}).status in (200, 400, 403, 404)
+
+
+_NAMES = [
+    "role",
+    "content",
+    "type",
+    "text",
+    "tool_calls",
+    "tool_call_id",
+    "tool_use_id",
+    "id",
+    "name",
+    "input",
+    "parts",
+]
+_NAMES += ["function", "arguments", "functionCall", "functionResponse", "response", "args", "call_id", "output"]
+_NAMES += ["source", "image_url", "inlineData", "summary", "encrypted_content", "signature", "thinking", "images"]
+_WORDS = ["user", "assistant", "model", "tool", "text", "tool_use", "tool_result", "message", "function_call", "image"]
+_WORDS += ["function_call_output", "reasoning", "thinking", "image_url", "input_text", "function", "x", ""]
+_TALK = st.recursive(
+    st.sampled_from(_WORDS) | st.none() | st.integers(0, 2),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(_NAMES), inner, max_size=5),
+    max_leaves=14,
+)
+
+
+@given(st.lists(_TALK, max_size=4), st.sampled_from(sorted(_BASES)))
+def test_wrong_conversations_are_refused_and_never_raise(talk: list[Any], path: str) -> None:
+    field = "input" if path == RESPONSES else "contents" if path == gemini("tools") else "messages"
+    assert ask(path, {**_BASES[path], field: talk}).status in (200, 400, 404)

@@ -201,7 +201,8 @@ def test_reasoning_has_its_own_field_and_tokens() -> None:
 
 
 def test_json_fits_the_schema() -> None:
-    shape = {"type": "json_schema", "json_schema": {"name": "place", "schema": SCHEMA, "strict": True}}
+    schema = {**SCHEMA, "additionalProperties": False}
+    shape = {"type": "json_schema", "json_schema": {"name": "place", "schema": schema, "strict": True}}
     text = say("json", response_format=shape)["choices"][0]["message"]["content"]
     jsonschema.validate(json.loads(text), SCHEMA)
     assert isinstance(
@@ -238,10 +239,10 @@ def test_parts_and_pictures_are_read() -> None:
         ({"model": "echo", "messages": []}, "messages"),
         ({"model": "echo", "messages": ["hi"]}, "messages[0]"),
         ({"model": "echo", "messages": [{"role": "robot", "content": "x"}]}, "messages[0].role"),
-        ({"model": "echo", "messages": [{"role": "user"}]}, "messages[0].content"),
+        ({"model": "echo", "messages": [{"role": "user"}]}, "messages.[0].content"),
         ({"model": "echo", "messages": [{"role": "user", "content": 5}]}, "messages[0].content"),
         ({"model": "echo", "messages": [{"role": "user", "content": [{"type": "x"}]}]}, "messages[0].content[0].type"),
-        ({"model": "echo", "messages": [{"role": "tool", "tool_call_id": "a", "content": "x"}]}, "messages[0].role"),
+        ({"model": "echo", "messages": [{"role": "tool", "tool_call_id": "a", "content": "x"}]}, "messages.[0].role"),
         ({"model": "echo", "messages": HELLO, "stream": "yes"}, "stream"),
         ({"model": "echo", "messages": HELLO, "max_tokens": 0}, "max_tokens"),
         ({"model": "echo", "messages": HELLO, "max_tokens": 1.5}, "max_tokens"),

@@ -10,6 +10,13 @@ from omniroute.providers.sandbox import Ending, Options, Script, respond
 
 CHAT = "/v1/chat/completions"
 MESSAGES = "/v1/messages"
+RESPONSES = "/v1/responses"
+OLLAMA = "/api/chat"
+
+
+def gemini(model: str, verb: str = "generateContent") -> str:
+    """Return the path of a Gemini model."""
+    return f"/v1beta/models/{model}:{verb}"
 
 
 def ask(path: str, body: Mapping[str, Any], *, options: Options | None = None, **headers: str) -> Script:
@@ -135,3 +142,82 @@ def fold_messages(stream: list[tuple[str | None, Any]]) -> dict[str, Any]:
             case _:
                 raise AssertionError(f"unknown event {name}")
     return {**message, "content": blocks}
+
+
+def fold_responses(stream: list[tuple[str | None, Any]]) -> dict[str, Any]:
+    """Check a stream of response events and return the response that it ends with."""
+    assert [data["sequence_number"] for _, data in stream] == list(range(len(stream)))
+    assert [name for name, _ in stream[:2]] == ["response.created", "response.in_progress"]
+    output: list[dict[str, Any]] = []
+    texts: dict[str, str] = {}
+    for name, data in stream[2:-1]:
+        assert name == data["type"]
+        kind = str(name).removeprefix("response.")
+        if kind == "output_item.added":
+            assert data["output_index"] == len(output)
+            assert len(data["item"]["id"]) <= 64
+            texts = {}
+        elif kind == "output_item.done":
+            output.append(data["item"])
+        elif kind.endswith(".delta"):
+            texts[kind[:-6]] = texts.get(kind[:-6], "") + data["delta"]
+        elif kind.endswith(("_text.done", "refusal.done", "arguments.done", "input.done")):
+            field = next(f for f in ("text", "refusal", "arguments", "input") if f in data)
+            assert data[field] == texts.get(kind[:-5], "")
+    response: dict[str, Any] = stream[-1][1]["response"]
+    assert stream[-1][0] == f"response.{response['status']}"
+    assert response["output"] == output
+    return response
+
+
+def chunks(path: str, body: Mapping[str, Any], *, options: Options | None = None) -> list[Any]:
+    """Return the chunks of a Gemini stream, in whichever framing the path asks for."""
+    script = ask(path, body, options=options)
+    assert script.status == 200
+    text = content(script)
+    if "alt=sse" not in path:
+        assert dict(script.headers)["content-type"] == "application/json"
+        read: list[Any] = json.loads(text)
+        return read
+    assert dict(script.headers)["content-type"].startswith("text/event-stream")
+    assert text == b"" or text.endswith(b"\r\n\r\n")
+    return [json.loads(event.removeprefix("data: ")) for event in text.decode().split("\r\n\r\n")[:-1]]
+
+
+def fold_gemini(stream: list[Any]) -> dict[str, Any]:
+    """Make one answer of Gemini chunks, as the non-streamed one would be."""
+    whole: dict[str, Any] = {}
+    for chunk in stream:
+        for candidate in chunk["candidates"]:
+            mine = whole.setdefault(candidate["index"], {"content": {"parts": []}})
+            assert "finishReason" not in mine, "nothing comes after the finish reason"
+            mine |= {name: value for name, value in candidate.items() if name != "content"}
+            parts = mine["content"]["parts"]
+            for part in candidate["content"].get("parts", []):
+                last: dict[str, Any] = parts[-1] if parts else {}
+                is_more = "text" in part and "text" in last and part.get("thought") == last.get("thought")
+                if is_more:
+                    last["text"] += part["text"]
+                    last |= {name: value for name, value in part.items() if name == "thoughtSignature"}
+                elif part != {"text": ""}:
+                    parts.append(dict(part))
+    return {"candidates": [whole[index] for index in sorted(whole)], "usageMetadata": stream[-1]["usageMetadata"]}
+
+
+def lines(path: str, body: Mapping[str, Any], *, options: Options | None = None) -> list[Any]:
+    """Return the lines of an Ollama stream."""
+    script = ask(path, body, options=options)
+    assert script.status == 200
+    assert dict(script.headers)["content-type"] == "application/x-ndjson"
+    return [json.loads(line) for line in content(script).splitlines()]
+
+
+def fold_ollama(stream: list[Any]) -> dict[str, Any]:
+    """Make one answer of Ollama lines, as the non-streamed one would be."""
+    assert [line["done"] for line in stream] == [False] * (len(stream) - 1) + [True]
+    message: dict[str, Any] = {"role": "assistant", "content": ""}
+    for line in stream:
+        for name, value in line["message"].items():
+            if name != "role":
+                message[name] = message[name] + value if name in message else value
+    return {**stream[-1], "message": message}
