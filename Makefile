@@ -13,7 +13,7 @@ STAMPS := $(VENV)/.stamps
 CODE := omniroute tests wsgi.py ecosystem
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
-.PHONY: help run test check format lint types layers bench lock clean
+.PHONY: help run test check format lint types layers compat bench lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
@@ -23,7 +23,7 @@ run: $(STAMPS)/run ## start the server; its data goes to ./instance unless DATA_
 	then DATA_DIR=instance; export DATA_DIR; fi; \
 	exec $(BIN)/omniroute server $(ARGS)
 
-test: $(STAMPS)/dev ## run all tests; ARGS="tests/cli -k doctor" runs some
+test: $(STAMPS)/dev $(STAMPS)/compat ## run all tests; ARGS="tests/cli -k doctor" runs some
 	@sh ecosystem/setup/system-packages.sh postgresql:/usr/lib/postgresql/*/bin/postgres curl:curl
 	$(PY) -m pytest $(ARGS)
 
@@ -41,6 +41,9 @@ types: $(STAMPS)/dev
 layers: $(STAMPS)/dev
 	$(PY) -m pytest -q tests/test_layers.py
 
+compat: $(STAMPS)/dev $(STAMPS)/compat ## run real clients and agents through the gateway; writes ecosystem/docs/compatibility.md
+	$(PY) -m pytest tests/compat --write-matrix $(ARGS)
+
 bench: $(STAMPS)/bench ## measure; PEERS=1 measures other gateways beside it
 	@sh ecosystem/setup/system-packages.sh nginx-light:/usr/sbin/nginx wrk:wrk
 	$(PY) ecosystem/bench/run.py $(if $(PEERS),--peers) $(ARGS)
@@ -50,6 +53,7 @@ lock: ## resolve the dependencies anew and write the locks
 	$(LOCK) pyproject.toml --output-file requirements.lock
 	$(LOCK) pyproject.toml --extra dev --constraint requirements.lock --output-file requirements-dev.lock
 	$(LOCK) pyproject.toml --extra bench --constraint requirements.lock --output-file requirements-bench.lock
+	$(LOCK) ecosystem/compat/requirements.in --output-file ecosystem/compat/requirements.lock
 	printf 'setuptools>=77\n' | $(LOCK) - --output-file requirements-build.lock
 
 clean: ## remove the environment, caches and builds; never the data
@@ -74,4 +78,9 @@ $(STAMPS)/dev: requirements-dev.lock $(STAMPS)/run
 
 $(STAMPS)/bench: requirements-bench.lock $(STAMPS)/run
 	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/compat: $(addprefix ecosystem/compat/,requirements.lock package.json package-lock.json) | $(PY)
+	@echo "Installing the clients of the compatibility lab; this takes a while and 2 GB the first time."
+	@sh ecosystem/setup/clients.sh $(PY) $(VENV)/compat
 	@mkdir -p $(STAMPS) && touch $@

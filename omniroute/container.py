@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Final, cast
 from flask import Flask, current_app
 
 if TYPE_CHECKING:
+    from omniroute.gateway.counting import Counting
     from omniroute.gateway.directory import Directories
     from omniroute.gateway.egress import Egress
     from omniroute.gateway.inference import Inference
+    from omniroute.gateway.stored_responses import StoredResponses
     from omniroute.gateway.transport import RoutedTransport
     from omniroute.services.access import AccessControl
     from omniroute.services.audit import Audit
@@ -64,6 +66,8 @@ class Container:
     backups: Backups
     maintenance: Maintenance
     inference: Inference
+    counting: Counting
+    stored_responses: StoredResponses
     transport: RoutedTransport
     metrics: Metrics | NoMetrics
     login: Login

@@ -72,6 +72,31 @@ class UnsupportedFeature(CallerError):
     code, default_message = "unsupported_feature", "The chosen target cannot express this request."
 
 
+class ContextLengthExceeded(CallerError):
+    """The request does not fit the model's window. Each dialect has its own sentence for it, with the numbers.
+
+    Attributes:
+        used: tokens of the prompt; None when nobody knows.
+        limit: the window in tokens; None when nobody knows.
+        output: tokens that the caller wanted beside the prompt, where the sum of both is what is too long.
+    """
+
+    code, default_message = "context_length_exceeded", "The request is longer than the model's context window."
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        used: int | None = None,
+        limit: int | None = None,
+        output: int | None = None,
+    ) -> None:
+        super().__init__(message, param="messages", should_retry=False)
+        self.used = used
+        self.limit = limit
+        self.output = output
+
+
 class ValidationFailed(CallerError):
     """A management body has one or more bad fields: `details` is `[{"field", "message"}]`."""
 
@@ -153,6 +178,20 @@ class RateLimited(CallerError):
     """A limit of the caller is reached; `retry_after_s` says when it ends."""
 
     status, code, default_message = 429, "rate_limit_exceeded", "The rate limit is reached."
+
+
+class QuotaExhausted(RateLimited):
+    """What a provider grants for a longer time is used up; a short wait does not help.
+
+    Attributes:
+        resets_at: epoch seconds of the end of the window; None when nobody knows.
+    """
+
+    def __init__(
+        self, message: str | None = None, *, code: str, retry_after_s: float, resets_at: int | None, should_retry: bool
+    ) -> None:
+        super().__init__(message, code=code, retry_after_s=retry_after_s, should_retry=should_retry)
+        self.resets_at = resets_at
 
 
 # --- the provider's fault ----------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from omniroute.blueprints import guard as guards
 from omniroute.blueprints import liveness
 from omniroute.blueprints.dashboard import pages
 from omniroute.blueprints.dashboard import setup as dashboard
-from omniroute.blueprints.inference import chat, me
+from omniroute.blueprints.inference import chat, counting, me, responses
 from omniroute.blueprints.inference import models as inference_models
 from omniroute.blueprints.inference.lane import Application, Lane
 from omniroute.blueprints.management import (
@@ -35,10 +35,13 @@ from omniroute.blueprints.management import (
 from omniroute.container import Container, attach
 from omniroute.extensions import db, migrate
 from omniroute.gateway.clocks import Clocks
+from omniroute.gateway.counting import Counting
 from omniroute.gateway.directory import Directories
 from omniroute.gateway.egress import Egress
 from omniroute.gateway.inference import Inference
 from omniroute.gateway.sandbox_transport import SandboxTransport
+from omniroute.gateway.stored_responses import StoredResponses
+from omniroute.gateway.tokenizer import Tokenizer
 from omniroute.gateway.transport import HttpTransport, RoutedTransport
 from omniroute.providers import catalog
 from omniroute.services import first_start, secrets_at_start
@@ -58,6 +61,7 @@ from omniroute.services.nodes import Nodes
 from omniroute.services.passwords import Passwords
 from omniroute.services.probe import Prober
 from omniroute.services.reach import Reach
+from omniroute.services.response_store import ResponseStore
 from omniroute.services.sessions import Sessions
 from omniroute.services.usage import Usage
 from omniroute.settings import Level, Settings
@@ -75,6 +79,8 @@ log = logging.getLogger(__name__)
 _VIEWS = (
     liveness,
     chat,
+    counting,
+    responses,
     me,
     inference_models,
     auth,
@@ -168,6 +174,7 @@ def _container(settings: Settings) -> Container:
     )
     request_log = LogWriter(database, settings.data_dir / "spool")
     metrics = Metrics(settings.data_dir / "runtime" / "metrics") if settings.metrics else NoMetrics()
+    response_store = ResponseStore(database=database, cipher=cipher, now=time.time)
     inference = Inference(
         directory=lambda: directories.current,
         transport=transport,
@@ -178,6 +185,8 @@ def _container(settings: Settings) -> Container:
         wall=time.time,
         max_in_flight=settings.worker_connections,
         sends_comments=settings.sse_comments,
+        check_media_url=egress.check_foreign,
+        responses=response_store,
     )
     prober = Prober(transport=transport, now=time.time, monotonic=time.monotonic)
     maintenance = Maintenance(settings=settings, database=database, backups=backups, now=time.time)
@@ -268,6 +277,12 @@ def _container(settings: Settings) -> Container:
         backups=backups,
         maintenance=maintenance,
         inference=inference,
+        counting=Counting(
+            resolve=inference.resolve, send=transport.send, now=time.monotonic, exactly=Tokenizer().count
+        ),
+        stored_responses=StoredResponses(
+            store=response_store, resolve=inference.resolve, send=transport.send, now=time.monotonic, wall=time.time
+        ),
         transport=transport,
         metrics=metrics,
     )

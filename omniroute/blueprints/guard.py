@@ -42,6 +42,8 @@ from omniroute.errors import (
 )
 from omniroute.extensions import csrf
 from omniroute.formats.anthropic_messages import errors as anthropic_errors
+from omniroute.formats.gemini import errors as gemini_errors
+from omniroute.formats.ollama import errors as ollama_errors
 from omniroute.formats.openai_chat import errors as openai_errors
 from omniroute.ids import new_id
 from omniroute.services.access import REALM, AccessControl, Actor, ActorKind, Caller, carried_credential
@@ -447,6 +449,7 @@ class Guard:
 
 
 _NOTHING: Final[MethodTable] = {}
+_INFERENCE: Final = frozenset({Family.OPENAI, Family.ANTHROPIC, Family.GEMINI, Family.OLLAMA})
 
 
 def drop_internal_headers(environ: Environ) -> None:
@@ -488,7 +491,7 @@ class PageSessions(SecureCookieSessionInterface):
     def open_session(self, app: Flask, request: Request) -> SessionMixin | None:  # type: ignore[override]
         """Open the session of a request; inference without cookies shares one that stays empty."""
         environ = request.environ
-        if "HTTP_COOKIE" not in environ and family_of(environ["PATH_INFO"]) in (Family.OPENAI, Family.ANTHROPIC):
+        if "HTTP_COOKIE" not in environ and family_of(environ["PATH_INFO"]) in _INFERENCE:
             return self._nothing
         return super().open_session(app, request)
 
@@ -519,7 +522,7 @@ def render_error(error: OmniRouteError) -> Response:
     number = environ.setdefault(REQUEST_ID, new_id("req"))
     route: Route | None = environ.get(_ROUTE)
     match route.family if route is not None else family_of(environ["PATH_INFO"]):
-        case Family.OPENAI | Family.ANTHROPIC as family:
+        case Family.OPENAI | Family.ANTHROPIC | Family.GEMINI | Family.OLLAMA as family:
             status, body = render_inference_error(error, family, number)
             response = Response(body, status, mimetype="application/json")
         case Family.MANAGEMENT:
@@ -539,9 +542,15 @@ def render_error(error: OmniRouteError) -> Response:
 
 def render_inference_error(error: OmniRouteError, family: Family, request_id: str) -> tuple[int, bytes]:
     """Return status and body of an error on an inference path."""
-    if family is Family.ANTHROPIC:
-        return anthropic_errors.status_of(error), anthropic_errors.render(error, request_id)
-    return openai_errors.status_of(error), openai_errors.render(error)
+    match family:
+        case Family.ANTHROPIC:
+            return anthropic_errors.status_of(error), anthropic_errors.render(error, request_id)
+        case Family.GEMINI:
+            return gemini_errors.status_of(error), gemini_errors.render(error, request_id)
+        case Family.OLLAMA:
+            return ollama_errors.status_of(error), ollama_errors.render(error, request_id)
+        case _:
+            return openai_errors.status_of(error), openai_errors.render(error)
 
 
 def add_error_headers(response: Response, error: OmniRouteError) -> None:

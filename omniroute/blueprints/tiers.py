@@ -45,6 +45,8 @@ class Family(StrEnum):
 
     OPENAI = "openai"
     ANTHROPIC = "anthropic"
+    GEMINI = "gemini"
+    OLLAMA = "ollama"
     MANAGEMENT = "management"
     PAGE = "page"
     PLAIN = "plain"
@@ -102,6 +104,11 @@ INFERENCE_MOUNTS: Final = ("/v1", "/v1/v1", "/api/v1", "")
 """Where inference routes answer: as documented, doubled by clients that add the prefix, under `/api`, at the root."""
 
 
+GEMINI_MOUNTS: Final = ("/v1beta", "/v1")
+"""Where Gemini's clients look: the vendor's SDK uses either, by its version."""
+OLLAMA_MOUNTS: Final = ("", "/v1")
+
+
 def _inference(methods: tuple[str, ...], path: str, endpoint: str, family: Family = Family.OPENAI) -> Iterator[Route]:
     for mount in INFERENCE_MOUNTS:
         yield Route(methods, mount + path, Tier.C, family, endpoint=endpoint)
@@ -110,7 +117,26 @@ def _inference(methods: tuple[str, ...], path: str, endpoint: str, family: Famil
 ROUTES: Final[tuple[Route, ...]] = (
     # inference
     *_inference(POST, "/chat/completions", "chat/completions"),
+    *_inference(POST, "/completions", "completions"),
+    *_inference(POST, "/responses", "responses"),
+    *_inference(POST, "/responses/compact", "responses"),
+    *_inference(GET, "/responses/<response_id>", "responses"),
+    *_inference(DELETE, "/responses/<response_id>", "responses"),
+    *_inference(POST, "/responses/<response_id>/cancel", "responses"),
+    *_inference(GET, "/responses/<response_id>/input_items", "responses"),
     *_inference(POST, "/messages", "messages", Family.ANTHROPIC),
+    *_inference(POST, "/messages/count_tokens", "messages", Family.ANTHROPIC),
+    *(Route(POST, f"{mount}/models/<path:model>", Tier.C, Family.GEMINI, endpoint="gemini") for mount in GEMINI_MOUNTS),
+    Route(GET, "/v1beta/models", Tier.C, Family.GEMINI, endpoint="models"),
+    Route(GET, "/v1beta/models/<path:model>", Tier.C, Family.GEMINI, endpoint="models"),
+    *(
+        Route(POST, f"{mount}/api/{name}", Tier.C, Family.OLLAMA, endpoint="ollama")
+        for mount in OLLAMA_MOUNTS
+        for name in ("chat", "generate")
+    ),
+    Route(GET, "/api/tags", Tier.C, Family.OLLAMA, endpoint="models"),
+    Route(POST, "/api/show", Tier.C, Family.OLLAMA, endpoint="models"),
+    Route(GET, "/api/version", Tier.P, Family.OLLAMA),
     *_inference(GET, "/models", "models"),
     *_inference(GET, "/models/<path:model>", "models"),
     Route(GET, "/v1", Tier.P, Family.OPENAI),
@@ -185,6 +211,7 @@ ROUTES: Final[tuple[Route, ...]] = (
 
 _VARIABLE: Final = re.compile(r"<(?:([a-z_]+)(?:\([^)]*\))?:)?[A-Za-z_]\w*>")
 _INFERENCE_PREFIXES: Final = ("/v1", "/api/v1")
+_OLLAMA_PATHS: Final = frozenset({"/api/chat", "/api/generate", "/api/tags", "/api/show", "/api/version"})
 _ROOT_INFERENCE: Final = (
     "/chat",
     "/models",
@@ -251,7 +278,13 @@ def family_of(path: str) -> Family:
         if path == prefix or path.startswith(prefix + "/"):
             rest = path[len(prefix) :]
             rest = rest.removeprefix("/v1") if rest.startswith("/v1/") else rest
+            if _is_or_under(rest, "/api"):
+                return Family.OLLAMA
             return Family.ANTHROPIC if _is_or_under(rest, "/messages") else Family.OPENAI
+    if _is_or_under(path, "/v1beta"):
+        return Family.GEMINI
+    if path.rstrip("/") in _OLLAMA_PATHS:
+        return Family.OLLAMA
     if _is_or_under(path, "/messages"):
         return Family.ANTHROPIC
     if any(_is_or_under(path, prefix) for prefix in _ROOT_INFERENCE):

@@ -8,8 +8,9 @@ Three rules that every parser and renderer keeps:
 
 - `extra` holds members that only the format in `origin` understands, verbatim. The renderer of that format puts them
   back; every other renderer reports them as a loss or refuses (`losses.py`).
-- A parser may also keep in `extra` the original spelling of a member that the canonical form would normalise, under the
-  member's own name; the renderer of the same format then prefers it.
+- A parser may also keep in `extra` the original spelling of a member that the canonical form would normalise, under
+  the member's own name; the renderer of the same format then prefers it. With `losses.SPELLING` in front of the name
+  other renderers report no loss for it.
 - `None` means "not said", never "none" or 0.
 """
 
@@ -201,13 +202,17 @@ Block = Text | Thinking | ToolCall | ToolResult | Media | Refusal | ServerTool |
 
 
 class Message(msgspec.Struct, frozen=True):
-    """One turn. `plain`: its content stood as a string and not as a list of blocks. `name` is the speaker's."""
+    """One turn. `plain`: its content stood as a string and not as a list of blocks. `name` is the speaker's.
+
+    `is_continued`: it stood in one turn with the message before it; Messages and Gemini put results and text in one.
+    """
 
     role: Role
     blocks: tuple[Block, ...]
     plain: bool = False
     name: str | None = None
     extra: Extra = NO_EXTRA
+    is_continued: bool = False
 
 
 # --- what may be called, and how the answer is wanted --------------------------------------------------------------

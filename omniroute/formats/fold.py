@@ -153,13 +153,14 @@ def unfold(answer: Answer) -> Iterator[Event]:
     """Yield the events that a stream of this answer would be; each block comes in one piece."""
     yield MessageStart(answer.id, answer.model, answer.created, None)
     for index, block in enumerate(answer.blocks):
-        yield from _unfold_block(index, block)
+        yield from unfold_block(index, block)
     if answer.usage != NOT_REPORTED:
         yield UsageUpdate(answer.usage)
     yield MessageStop(answer.stop, answer.stop_sequence)
 
 
-def _unfold_block(index: int, block: Block) -> Iterator[Event]:
+def unfold_block(index: int, block: Block) -> Iterator[Event]:
+    """Yield the events of one block, which comes in one piece."""
     replace = msgspec.structs.replace
     match block:
         case Text(text=text):

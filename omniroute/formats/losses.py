@@ -4,6 +4,9 @@ A renderer that leaves something out says so with :meth:`Losses.drop`, and may o
 format. Content, tool calls and tool results are never dropped: what cannot be said of them is refused with
 :func:`unsupported`. Paths are the canonical member names of :class:`omniroute.formats.canonical.Request`;
 `extra.<member>` is a top-level member that only the client's format knows.
+
+A member whose name begins with `SPELLING` is the format's own note on how something was spelt that the canonical form
+says already: leaving it out is no loss.
 """
 
 from __future__ import annotations
@@ -13,6 +16,8 @@ from typing import Final
 
 from omniroute.errors import UnsupportedFeature
 from omniroute.formats.wire import WireFormat
+
+SPELLING: Final = "="
 
 _MOST_SHOWN: Final = 5
 
@@ -25,14 +30,16 @@ DECLARED: Final = {
     | {"temperature", "top_p", "metadata", "cache_key", "user", "message.name", "parallel_tools"},
     WireFormat.OPENAI_RESPONSES: _EVERYWHERE
     | {"top_k", "stop", "seed", "frequency_penalty", "presence_penalty", "logit_bias", "cache", "thinking"}
-    | {"message.name", "temperature", "top_p", "logprobs", "top_logprobs", "tools.strict"},
+    | {"message.name", "temperature", "top_p", "logprobs", "top_logprobs", "tools.strict"}
+    | {"service_tier", "store", "parallel_tools"},
     WireFormat.ANTHROPIC_MESSAGES: _EVERYWHERE
     | {"seed", "frequency_penalty", "presence_penalty", "logit_bias", "logprobs", "top_logprobs", "metadata"}
     | {"cache_key", "verbosity", "store", "service_tier", "media.detail", "message.name", "tools.strict", "thinking"}
-    | {"temperature", "top_p", "top_k", "tool_choice", "cache"},
+    | {"temperature", "top_p", "top_k", "tool_choice", "cache", "stop"},
     WireFormat.GEMINI: _EVERYWHERE
     | {"logit_bias", "logprobs", "top_logprobs", "user", "metadata", "cache_key", "cache", "service_tier", "store"}
-    | {"parallel_tools", "verbosity", "tools.strict", "media.detail", "message.name", "thinking", "stop"},
+    | {"parallel_tools", "verbosity", "tools.strict", "media.detail", "message.name", "thinking", "stop"}
+    | {"temperature", "top_p", "top_k", "seed", "presence_penalty", "frequency_penalty"},
     WireFormat.OLLAMA: _EVERYWHERE
     | {"logit_bias", "logprobs", "top_logprobs", "user", "metadata", "cache_key", "cache", "service_tier", "store"}
     | {"parallel_tools", "verbosity", "tools.strict", "media.detail", "message.name", "thinking", "tool_choice"}
@@ -62,6 +69,8 @@ class Losses:
         """
         if path not in DECLARED[self._target]:
             raise UndeclaredLoss(f"{path} is not a declared loss of {self._target}")
+        if member.startswith(SPELLING):
+            return
         self._paths[f"{path}.{member}" if member else path] = None
 
     def drop_all(self, path: str, members: Iterable[str]) -> None:

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
 import msgspec
 
-from omniroute.errors import UpstreamProtocolError
+from omniroute.errors import OmniRouteError, UpstreamProtocolError
 from omniroute.formats.sse import EventCutter, split_events
 from omniroute.formats.usage import NOT_REPORTED, Usage
 
@@ -54,13 +54,21 @@ class PassthroughStream(ABC):
     """Byte patterns of which at least one stands in every event that matters after content has begun."""
     names_model_once: ClassVar[bool]
     """Only the first event of the format carries the model name."""
+    trailer_is_last: ClassVar[bool] = False
+    """The trailer stands after the terminal event, not before it."""
+    terminal: ClassVar[bytes] = b""
+    """What ends a stream whose provider left its terminal signal out after a finish reason."""
+    is_verbatim: ClassVar[bool] = True
+    """What the provider reports in the stream is in the client's own dialect."""
+    max_held_bytes: ClassVar[int] = _MAX_HELD_BYTES
+    """What may come before the first content, together with the event that brings it."""
 
     def __init__(self, requested_model: str | None, trailer: Callable[[Usage], bytes]) -> None:
         """Make a relay.
 
         Args:
             requested_model: the name that the client used, None when it is the one that went upstream.
-            trailer: called once, with the usage, when the terminal event arrives; its comment lines go out before it.
+            trailer: called once, with the usage, when the terminal event arrives; its comment lines go out beside it.
         """
         self.has_content = False
         self.is_complete = False
@@ -77,6 +85,33 @@ class PassthroughStream(ABC):
     @abstractmethod
     def judge(self, event: bytes) -> Verdict:
         """Read one event closely; updates usage and the finish flag."""
+
+    def split(self, batch: bytes) -> Iterator[bytes]:
+        """Take whole events apart; a format not made of server-sent events does it its own way, as its cutter does."""
+        return split_events(batch)
+
+    def fail(self, error: OmniRouteError, request_id: str) -> bytes:
+        """Return the frames that end this stream with an error of ours, in the state in which it is."""
+        return b""
+
+    def end(self) -> bytes:
+        """The provider's bytes have ended: return what is missing of an answer that is whole but for its marker.
+
+        Raises:
+            UpstreamProtocolError: they ended in the middle of the answer.
+        """
+        if self.is_complete:
+            return b""
+        if self.is_finished:
+            self.is_complete = True
+            return self.terminal
+        if not self.has_content:
+            raise UpstreamProtocolError("The provider's stream ended before any content.")
+        raise UpstreamProtocolError("The provider's stream broke off in the middle of its answer.")
+
+    def raw_error(self, data: bytes) -> bytes:
+        """Return the frames that end the stream with an error of the provider, as it said it."""
+        return b"data: " + data + b"\n\n"
 
     def feed(self, data: bytes) -> bytes:
         """Take bytes that arrived, return the bytes to forward: always whole events.
@@ -96,7 +131,7 @@ class PassthroughStream(ABC):
 
     def _read_closely(self, batch: bytes) -> bytes:
         out: list[bytes] = []
-        for event in split_events(batch):
+        for event in self.split(batch):
             if self.is_complete:
                 break  # nothing may follow the terminal signal
             verdict = self.judge(event)
@@ -115,14 +150,16 @@ class PassthroughStream(ABC):
                 self._held.clear()
             if verdict.is_terminal:
                 self.is_complete = True
-                out.append(self._trailer(self.usage))
-            out.append(ready)
+                trailer = self._trailer(self.usage)
+                out += (ready, trailer) if self.trailer_is_last else (trailer, ready)
+            else:
+                out.append(ready)
         return b"".join(out)
 
     def _hold(self, event: bytes) -> None:
         self._held_bytes += len(event)
-        if self._held_bytes > _MAX_HELD_BYTES:
-            raise UpstreamProtocolError("The provider sent 4 MiB without any content.")
+        if self._held_bytes > self.max_held_bytes:
+            raise UpstreamProtocolError(f"The provider sent {self.max_held_bytes >> 20} MiB without any content.")
         self._held.append(event)
 
     def _rename(self, events: bytes) -> bytes:

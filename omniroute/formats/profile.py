@@ -67,6 +67,10 @@ class Profile(msgspec.Struct, frozen=True):
         takes: media that the model reads in user messages.
         takes_result_media: media inside tool results.
         takes_bypass: a missing thought signature may be replaced by the vendor's documented value.
+        needs_thinking_first: a turn that ends in calls must begin with its signed reasoning while reasoning is on.
+        takes_text_parts: a content may be a list of several texts (Chat); elsewhere they are joined by a blank line.
+        refused: members of the format's request that the target does not accept (Chat); hosts differ in how strict.
+        needs_definitions: calls in the history are only accepted beside definitions of tools.
         name_limit: longest tool name; names are letters, digits, `_` and `-`.
     """
 
@@ -107,6 +111,9 @@ class Profile(msgspec.Struct, frozen=True):
     takes_empty_text: bool = True
     takes_bypass: bool = False
     needs_thinking_first: bool = False
+    needs_definitions: bool = False
+    takes_text_parts: bool = True
+    refused: frozenset[str] = frozenset()
     max_stops: int | None = None
     max_tools: int | None = None
     max_temperature: float | None = None
@@ -147,6 +154,7 @@ DEFAULTS: Final = {
         takes_strict=False,
         takes_empty_text=False,
         needs_thinking_first=True,
+        needs_definitions=True,
         budget_min=1024,
         max_temperature=1.0,
         id_rule=IdRule.LONG,

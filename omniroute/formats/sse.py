@@ -23,21 +23,33 @@ class EventCutter:
     Line ends may be LF, CRLF or CR; each event keeps its own spelling.
     """
 
-    __slots__ = ("_is_first", "_rest")
+    __slots__ = ("_is_first", "_max_bytes", "_more", "_more_bytes", "_rest")
 
-    def __init__(self) -> None:
+    def __init__(self, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
         self._rest = b""
+        self._more: list[bytes] = []
+        """What follows `_rest` on the same line: joined only when the line ends, so that long ones stay cheap."""
+        self._more_bytes = 0
+        self._max_bytes = max_event_bytes
         self._is_first = True
 
     @property
     def rest(self) -> bytes:
         """What has arrived of an event that is not complete yet."""
-        return self._rest
+        return b"".join((self._rest, *self._more))
 
     def feed(self, data: bytes) -> bytes:
         """Return all bytes up to the last event boundary, `b""` when no event is complete yet."""
         if self._rest:
-            data = self._rest + data
+            if b"\n" not in data and b"\r" not in data and self._rest[-1] != 0x0D and not self._is_first:
+                self._more.append(data)
+                self._more_bytes += len(data)
+                if len(self._rest) + self._more_bytes > self._max_bytes:
+                    raise self._too_large()
+                return b""
+            data = b"".join((self._rest, *self._more, data))
+            self._more.clear()
+            self._more_bytes = 0
         if self._is_first and data:
             if data.startswith(_BOM):
                 data = data[3:]
@@ -45,7 +57,7 @@ class EventCutter:
                 self._rest = data  # the first bytes of a mark that is still on its way
                 return b""
             self._is_first = False
-        if data.endswith(b"\n\n"):  # the common case: the provider writes whole events
+        if data.endswith((b"\n\n", b"\r\n\r\n")):  # the common case: the provider writes whole events
             self._rest = b""
             return data
         boundary = data.rfind(b"\n\n")
@@ -53,9 +65,12 @@ class EventCutter:
         if b"\r" in data:
             cut = max(cut, _last_cr_boundary(data))
         self._rest = data[cut:]
-        if len(self._rest) > MAX_EVENT_BYTES:
-            raise UpstreamProtocolError("The provider sent an event larger than 1 MiB.")
+        if len(self._rest) > self._max_bytes:
+            raise self._too_large()
         return data[:cut]
+
+    def _too_large(self) -> UpstreamProtocolError:
+        return UpstreamProtocolError(f"The provider sent an event larger than {self._max_bytes >> 20} MiB.")
 
 
 def _last_cr_boundary(data: bytes) -> int:
@@ -72,11 +87,13 @@ def _last_cr_boundary(data: bytes) -> int:
 
 def split_events(data: bytes) -> Iterator[bytes]:
     """Yield each event of a text that :class:`EventCutter` returned, with its blank line."""
-    if b"\r" not in data:
+    returns = data.count(b"\r")
+    if not returns or returns == data.count(b"\r\n") == data.count(b"\n"):  # the same line end everywhere
+        blank = b"\r\n\r\n" if returns else b"\n\n"
         start = 0
-        while (end := data.find(b"\n\n", start)) >= 0:
-            yield data[start : end + 2]
-            start = end + 2
+        while (end := data.find(blank, start)) >= 0:
+            yield data[start : end + len(blank)]
+            start = end + len(blank)
         return
     event: list[bytes] = []
     for line in data.splitlines(keepends=True):
@@ -90,6 +107,14 @@ def split_events(data: bytes) -> Iterator[bytes]:
 
 def event_data(event: bytes) -> bytes:
     """Return the data of one event: its `data:` lines joined by a newline, without the one optional space."""
+    if b"\r" not in event:  # one line of data, as nearly everybody writes it
+        start = 0 if event.startswith(b"data:") else event.find(b"\ndata:") + 1
+        end = event.find(b"\n", start)
+        if (start or event.startswith(b"data:")) and end >= 0 and event.find(b"\ndata:", end) < 0:
+            start += 6 if event[start + 5 : start + 6] == b" " else 5
+            return event[start:end]
+    if event.startswith(b"data: ") and (end := event.find(b"\n")) >= len(event) - 3 and b"\r" not in event[: end - 1]:
+        return event[6:end].rstrip(b"\r")  # one line, as nearly everybody writes it
     lines = []
     for line in event.splitlines():
         if line.startswith(b"data:"):

@@ -8,21 +8,32 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
+from dataclasses import replace
 from typing import Final
 
 from omniroute.errors import OmniRouteError, ServerDraining, UpstreamProtocolError, UpstreamTimeout
-from omniroute.gateway.inference import CANCELLED_STATUS, ClientGone, OpenStream, Refusal, Run, without_secrets
+from omniroute.formats.error_shapes import is_error_event
+from omniroute.gateway.dialects import Dialect
+from omniroute.gateway.driver import without_secrets
+from omniroute.gateway.faults import error_for, is_ours_to_mend
+from omniroute.gateway.handover import CANCELLED_STATUS, ClientGone, OpenStream, Refusal
 from omniroute.gateway.ports import ReadTimeout
+from omniroute.gateway.run import Run
+from omniroute.providers import classify
 
 log = logging.getLogger(__name__)
 
-STREAM_HEADERS: Final = {
-    "Content-Type": "text/event-stream; charset=utf-8",
-    "Cache-Control": "no-cache, no-transform",
-    "X-Accel-Buffering": "no",
-}
 _GRACE_FOR_END_S: Final = 0.25
 """How long the end of the provider's body may lag behind its terminal event for the connection to be kept."""
+
+
+def stream_headers(dialect: Dialect) -> dict[str, str]:
+    """Return the headers of a stream: what keeps proxies from holding it back."""
+    return {
+        "Content-Type": dialect.stream_type,
+        "Cache-Control": "no-cache, no-transform",
+        "X-Accel-Buffering": "no",
+    }
 
 
 class EventStream:
@@ -101,11 +112,11 @@ class EventStream:
             case _:
                 raise OmniRouteError
 
-    def _relay(self, opened: OpenStream) -> bytes:  # noqa: C901 -- one loop; each branch is one way out
+    def _relay(self, opened: OpenStream) -> bytes:  # noqa: C901, PLR0912 -- one loop; each branch is one way out
         run, stream = self._run, opened.stream
         if opened.first:
             first = opened.first
-            self._opened = OpenStream(opened.response, stream, b"", opened.target, opened.opened_at)
+            self._opened = replace(opened, first=b"")
             if stream.error is not None:
                 return self._pass_on_error(first, opened)
             if stream.is_complete:
@@ -135,7 +146,10 @@ class EventStream:
             if not data:
                 return self._end_without_terminal(opened)
             self._last_byte_at = run.now()
-            out = stream.feed(data)
+            try:
+                out = stream.feed(data)
+            except (UnicodeDecodeError, RecursionError):
+                raise UpstreamProtocolError("The provider's stream is not readable text.") from None
             if stream.error is not None:
                 return self._pass_on_error(out, opened)
             if stream.is_complete:
@@ -146,7 +160,10 @@ class EventStream:
     def _succeed(self, last_bytes: int) -> None:
         """Settle before the last bytes leave: what the client has seen complete is in the log, whatever comes."""
         self._is_over = True
-        usage = None if self._opened is None else self._opened.stream.usage
+        usage = None
+        if self._opened is not None:
+            usage = self._opened.stream.usage
+            self._opened.at_end(self._opened.stream)
         self._run.settlement.settle("success", status=200, usage=usage, bytes_out=self._bytes_out + last_bytes)
 
     def _end_without_terminal(self, opened: OpenStream) -> bytes:
@@ -156,22 +173,31 @@ class EventStream:
             raise ClientGone
         if run.is_stopped:
             raise ServerDraining
-        if opened.stream.is_finished:  # only the marker is missing: nothing of the answer is lost
-            terminal = run.dialect.terminal
-            self._succeed(len(terminal))
-            return terminal
-        raise UpstreamProtocolError("The provider's stream broke off in the middle of its answer.")
+        last = opened.stream.end()
+        if opened.stream.error is not None:
+            return self._pass_on_error(last, opened)
+        self._succeed(len(last))
+        return last
 
     def _pass_on_error(self, before: bytes, opened: OpenStream) -> bytes:
-        """An error event in mid-stream is the provider's word in the client's own format."""
-        endpoint = opened.target.endpoints[self._run.dialect.format]
-        error = without_secrets(opened.stream.error or b"{}", endpoint)
-        frame = before + self._run.dialect.raw_in_stream(error)
-        self._settle_failure("failed", "upstream_error", len(frame))
+        """The provider reported an error in mid-stream: its meaning goes to the client, in the client's dialect."""
+        data = without_secrets(opened.stream.error or b"{}", opened.endpoint)
+        failure = classify.classify(opened.endpoint.format, 200, {}, data, now=self._run.wall())
+        error = error_for(failure, opened.target.provider.name, wall=self._run.wall())
+        is_fit = opened.stream.is_verbatim and is_error_event(opened.endpoint.format, data)
+        if not is_fit or is_ours_to_mend(failure):
+            return before + self._fail(error)
+        frame = before + opened.stream.raw_error(data)
+        self._settle_failure("failed", error.error_code, len(frame))
         return frame
 
     def _fail(self, error: OmniRouteError) -> bytes:
-        frame = self._run.dialect.render_in_stream(error, self._run.call.request_id)
+        request_id = self._run.call.request_id
+        opened = self._opened
+        if opened is None:
+            frame = self._run.dialect.render_in_stream(error, request_id)
+        else:
+            frame = opened.stream.fail(error, request_id)
         is_cut = self._opened is not None and isinstance(error, UpstreamProtocolError)
         outcome = "cancelled" if isinstance(error, ServerDraining) else "truncated" if is_cut else "failed"
         self._settle_failure(outcome, error.error_code, len(frame))

@@ -8,19 +8,19 @@ only, never at what a model wrote.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
-
-import msgspec
+from typing import Final
 
 from omniroute.formats.wire import WireFormat
+from omniroute.providers.context_numbers import ContextNumbers, context_numbers
+from omniroute.providers.error_body import Said, named_in, read_error, showable
 from omniroute.providers.hints import Hint, retry_hint
 from omniroute.routing.failures import Failure, FailureClass
 
-_MAX_MESSAGE: Final = 1000
+_NAMES_PARAM: Final = frozenset({"unsupported_param", "invalid_request"})
+"""Kinds whose sentence may name a parameter."""
 _MAX_CODE: Final = 100
-_MAX_READ: Final = 256 * 1024
 _HOUR_S: Final = 3600.0
 _DAY_S: Final = 86_400.0
 
@@ -69,6 +69,7 @@ class Row:
 
 _ANTHROPIC: Final = frozenset({WireFormat.ANTHROPIC_MESSAGES})
 _OPENAI: Final = frozenset({WireFormat.OPENAI_CHAT, WireFormat.OPENAI_RESPONSES})
+_GEMINI: Final = frozenset({WireFormat.GEMINI})
 
 DIALECT_ROWS: Final = (
     # Anthropic names a missing model by "model: <id>" alone.
@@ -104,20 +105,47 @@ DIALECT_ROWS: Final = (
         text_at=frozenset({413, 429}),
         formats=_OPENAI,
     ),
+    Row(
+        "too_large",
+        _CALLER,
+        text=_any(r"request payload size exceeds the limit"),
+        text_at=frozenset({400, 413}),
+        formats=_GEMINI,
+    ),
+    # What the key or its project may not do is said as a bad request, and is nothing that a caller could mend.
+    Row(
+        "forbidden",
+        _CREDENTIAL,
+        text=_any(r"user location is not supported"),
+        text_at=frozenset({400, 403}),
+        formats=_GEMINI,
+    ),
 )
 
 ROWS: Final = (
     Row(
         "context_length",
         _CALLER,
-        codes=_set("context_length_exceeded model_context_window_exceeded content_length_exceeds_threshold 1261"),
+        codes=_set(
+            "context_length_exceeded model_context_window_exceeded content_length_exceeds_threshold "
+            "exceed_context_size_error model_max_prompt_tokens_exceeded 1261"
+        ),
         text=_any(
-            r"prompt is too long",
-            r"maximum context length",
-            r"exceeds? (?:the |its |this model's )?(?:maximum )?(?:context|available context)",
-            r"context (?:length|window|size) (?:is )?exceeded",
-            r"input token count.{0,60}exceeds",
+            r"prompt (?:is )?too long",
+            r"(?:max(?:imum)?|model's) (?:context|prompt) length",
+            r"exceeds? (?:the |its |this model's |max )?(?:maximum )?(?:context|available context)",
+            r"exceeded (?:this model(?:'s)? |the model's |model )?(?:context window|token) limit",
+            r"context (?:length|window|size) (?:is )?(?:exceeded|exceeds)",
+            r"input token count.{0,60}(?:exceeds|only supports)",
+            r"(?:prompt|input) token count of .{0,20}exceeds",
+            r"input tokens exceed the configured limit",
             r"input is too long",
+            r"longer than the (?:model's context length|maximum model length)",
+            r"too long to fit into the model",
+            r"with context length of only|greater than the context length",
+            r"tokens in the prompt cannot exceed",
+            r"tokens \+ `max_new_tokens` must be",
+            r"range of input length should be",
         ),
         text_at=_BAD_REQUEST | {500},
     ),
@@ -126,9 +154,9 @@ ROWS: Final = (
         _MODEL,
         codes=_set("model_not_found deploymentnotfound model_not_exist unknown_model invalid_model 1211"),
         text=_any(
-            r"\bmodel\b.{0,120}(?:not found|(?:does )?not exist\b|is not available)",
+            r"\bmodels?\b.{0,120}(?:not found|(?:does )?not exist\b|is not available)",
             r"\bmodel\b.{0,120}has been (?:removed|retired|deprecated)",
-            r"invalid model\b",
+            r"invalid model\b|model identifier is invalid",
             r"(?:no such|unknown) model\b",
         ),
         text_at=frozenset({400, 404, 422}),
@@ -151,9 +179,14 @@ ROWS: Final = (
         _CALLER,
         codes=_set(
             "content_filter content_policy_violation responsibleaipolicyviolation datainspectionfailed "
-            "data_inspection_failed sensitive prohibited_content 1301 1026 1027"
+            "data_inspection_failed sensitive prohibited_content cyber_policy 1301 1026 1027"
         ),
-        text=_any(r"content (?:management )?policy", r"safety (?:system|filter)", r"flagged (?:by|for|as)"),
+        text=_any(
+            r"content (?:management |filtering )?policy",
+            r"safety (?:system|filter)",
+            r"(?:input|prompt|content) (?:was|is) flagged|flagged (?:by|for|as)",
+            r"violat(?:es?|ing) (?:our |the )?(?:usage|content|safety)",
+        ),
         text_at=frozenset({400, 403}),
         statuses=frozenset({451}),
     ),
@@ -162,6 +195,7 @@ ROWS: Final = (
         _CALLER,
         codes=_set("unsupported_parameter unknown_parameter unsupported_value"),
         text=_any(
+            r"(?:unknown name|extraneous key) [\[\"'`]",
             r"(?:unsupported|unknown|unrecognized|unexpected) (?:request )?(?:parameter|argument|field|keyword)",
             r"extra inputs are not permitted",
             r"does not support (?:the )?['\"`]?\w+['\"`]? parameter",
@@ -173,7 +207,12 @@ ROWS: Final = (
         _CALLER,
         codes=_set("invalid_encrypted_content missing_thought_signature invalid_thought_signature"),
         text=_any(
-            r"signature.{0,40}thinking", r"thinking.{0,40}signature", r"thinking blocks?\b", r"thought.?signature"
+            r"signature.{0,40}thinking",
+            r"thinking`?.{0,40}signature",
+            r"thinking`? blocks?\b",
+            r"expected `thinking`",
+            r"thought.?signature",
+            r"encrypted content .{0,60}could not be (?:verified|decrypted)",
         ),
         text_at=frozenset({400}),
     ),
@@ -187,7 +226,7 @@ ROWS: Final = (
         "entitlement",
         _MODEL,
         codes=_set("usage_not_included model_not_allowed model_not_supported"),
-        text=_any(r"not (?:included )?in your plan", r"(?:no|not have) access to (?:the |this )?model"),
+        text=_any(r"not (?:included )?in your plan", r"(?:no|not have|n't have) access to (?:the |this )?model"),
         text_at=frozenset({400, 403, 404}),
     ),
     Row(
@@ -195,7 +234,7 @@ ROWS: Final = (
         _QUOTA,
         codes=_set(
             "billing_error insufficient_balance insufficient_credits payment_required billing_hard_limit_reached "
-            "billing_not_active arrearage 1113 1008"
+            "billing_not_active exceeded_current_quota_error arrearage 1113 1008"
         ),
         text=_any(
             r"insufficient (?:account )?(?:balance|credits?|funds)",
@@ -209,8 +248,8 @@ ROWS: Final = (
     Row(
         "account_blocked",
         _CREDENTIAL,
-        codes=_set("validation_required account_deactivated account_suspended account_disabled"),
-        text=_any(r"(?:account|organization|user).{0,60}(?:suspended|disabled|banned|deactivated)"),
+        codes=_set("validation_required account_deactivated account_suspended account_disabled consumer_suspended"),
+        text=_any(r"(?:account|organization|user|consumer).{0,60}(?:suspended|disabled|banned|deactivated)"),
         text_at=frozenset({401, 403}),
     ),
     Row(
@@ -224,7 +263,7 @@ ROWS: Final = (
         text=_any(
             r"free allocated quota",
             r"resets in [0-9]+ days",
-            r"\b(?:daily|weekly|monthly) (?:usage |request |token |message )?(?:limit|quota)",
+            r"\b(?:hourly|daily|weekly|monthly) (?:usage |request |token |message )?(?:limit|quota)",
             r"(?:requests|tokens) per day|\((?:rpd|tpd)\)",
             r"usage limit (?:has been )?(?:reached|exceeded)",
         ),
@@ -259,11 +298,17 @@ ROWS: Final = (
         codes_at=frozenset({200, 400, 403, 429, 503}),
         statuses=frozenset({429}),
     ),
-    Row("too_large", _CALLER, codes=_set("request_too_large"), statuses=frozenset({413})),
+    Row(
+        "too_large",
+        _CALLER,
+        codes=_set("request_too_large"),
+        codes_at=frozenset({200, 400}),  # under its own status the sentence may say more
+        statuses=frozenset({413}),
+    ),
     Row(
         "warming",
         _TRANSIENT,
-        text=_any(r"(?:is|currently|model) loading", r"warming up", r"cold start"),
+        text=_any(r"(?:is|currently|model) loading", r"loading model", r"warming up", r"cold start"),
         text_at=frozenset({503}),
     ),
     Row("overloaded", _TRANSIENT, statuses=frozenset({503})),
@@ -271,7 +316,12 @@ ROWS: Final = (
     Row("forbidden", _CREDENTIAL, statuses=frozenset({403})),
     Row("invalid_request", _CALLER, statuses=frozenset({400, 422})),
     Row("misconfigured", _MODEL, statuses=frozenset({301, 302, 303, 307, 308, 404, 405, 415, 501})),
-    Row("timeout_upstream", _TRANSIENT, statuses=frozenset({408, 425, 499})),
+    Row(
+        "timeout_upstream",
+        _TRANSIENT,
+        codes=_set("timeout_error deadline_exceeded modeltimeoutexception"),
+        statuses=frozenset({408, 425, 499}),
+    ),
     Row("conflict", _TRANSIENT, statuses=frozenset({409})),
     Row("gateway", _TRANSIENT, statuses=frozenset({502, 504})),
     Row(
@@ -306,22 +356,9 @@ _STATUS_OF_TYPE: Final = {
     "deadline_exceeded": 504,
     "timeout_error": 504,
     "overloaded_error": 529,
+    "bad_request": 400,
+    "badrequesterror": 400,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """What an answer says about its failure, whatever the dialect."""
-
-    codes: tuple[str, ...] = ()
-    """Code, type and reasons in lower case, the most specific first."""
-    code: str | None = None
-    """The most specific of them as it was spelt."""
-    message: str = ""
-    param: str | None = None
-    error: Mapping[str, Any] = field(default_factory=dict)
-    is_html: bool = False
-    is_readable: bool = True
 
 
 def classify(wire_format: WireFormat, status: int, headers: Mapping[str, str], body: bytes, *, now: float) -> Failure:
@@ -334,13 +371,14 @@ def classify(wire_format: WireFormat, status: int, headers: Mapping[str, str], b
         body: the answer, or the data of the error event.
         now: epoch seconds.
     """
-    said = read_error(body)
+    said = read_error(body, headers.get("x-amzn-errortype", ""))
     row = _row_for(wire_format, status, headers, said)
     if row is None:
         kind, failure_class, wait_s = "unknown", FailureClass.UNKNOWN, None
     else:
         kind, failure_class, wait_s = row.kind, row.failure_class, row.wait_s
-    hint = _hint(kind, failure_class, headers, said, now)
+    hint = _hint(kind, failure_class, {**headers, **said.headers}, said, now)
+    numbers = context_numbers(said.message, said.error) if kind == "context_length" else ContextNumbers()
     return Failure(
         kind=kind,
         failure_class=failure_class,
@@ -349,13 +387,14 @@ def classify(wire_format: WireFormat, status: int, headers: Mapping[str, str], b
         status=status,
         provider_code=said.code[:_MAX_CODE] if said.code else None,
         message=showable(said.message),
-        param=said.param,
+        param=said.param or (named_in(said.message) if kind in _NAMES_PARAM else None),
+        used=numbers.used,
+        limit=numbers.limit,
+        output=numbers.output,
     )
 
 
 def _row_for(wire_format: WireFormat, status: int, headers: Mapping[str, str], said: Said) -> Row | None:
-    rows = [row for row in DIALECT_ROWS if wire_format in row.formats]
-    rows += ROWS
     outer = status
     if status < 300:
         if not said.is_readable or said.is_html:
@@ -367,19 +406,25 @@ def _row_for(wire_format: WireFormat, status: int, headers: Mapping[str, str], s
         return _QUOTA_ROW
     if status == 429 and _names_daily_quota(said):
         return _QUOTA_ROW
-    by_code = _first_by_code(rows, {status, outer}, said)
-    if by_code is not None:
-        return by_code
-    if status == 503 and "estimated_time" in said.error:
+    if status == 503 and "estimated_time" in said.error and not said.codes:
         return _WARMING
-    if said.message:
-        for row in rows:
-            if row.text is not None and status in row.text_at and row.text.search(said.message):
-                return row
-    return next((row for row in rows if status in row.statuses), None)
+    for rows in (_DIALECT_ROWS_OF[wire_format], ROWS):
+        row = _first_by_code(rows, {status, outer}, said) or _first_by_text(rows, status, said)
+        if row is not None:
+            return row
+    return next((row for row in ROWS if status in row.statuses), None)
 
 
-def _first_by_code(rows: list[Row], statuses: set[int], said: Said) -> Row | None:
+def _first_by_text(rows: Sequence[Row], status: int, said: Said) -> Row | None:
+    if not said.message:
+        return None
+    for row in rows:
+        if row.text is not None and status in row.text_at and row.text.search(said.message):
+            return row
+    return None
+
+
+def _first_by_code(rows: Sequence[Row], statuses: set[int], said: Said) -> Row | None:
     # The most specific code decides, so that "insufficient_quota" is not read as its type "rate_limit_error".
     for code in said.codes:
         for row in rows:
@@ -388,6 +433,9 @@ def _first_by_code(rows: list[Row], statuses: set[int], said: Said) -> Row | Non
     return None
 
 
+_DIALECT_ROWS_OF: Final = {
+    wire_format: tuple(row for row in DIALECT_ROWS if wire_format in row.formats) for wire_format in WireFormat
+}
 _PROTOCOL: Final = Row("protocol", _TRANSIENT)
 _GATEWAY: Final = next(row for row in ROWS if row.kind == "gateway")
 _QUOTA_ROW: Final = next(row for row in ROWS if row.kind == "quota")
@@ -405,12 +453,17 @@ def _inner_status(said: Said) -> int | None:
 
 def _names_daily_quota(said: Said) -> bool:
     details = said.error.get("details")
-    return isinstance(details, list) and any(
-        isinstance(violation, dict) and "PerDay" in str(violation.get("quotaId", ""))
-        for detail in details
-        if isinstance(detail, dict) and isinstance(detail.get("violations"), list)
-        for violation in detail["violations"]
-    )
+    for detail in details if isinstance(details, list) else ():
+        if not isinstance(detail, dict):
+            continue
+        metadata = detail.get("metadata")
+        if isinstance(metadata, dict) and "PerDay" in str(metadata.get("quota_limit", "")):
+            return True
+        violations = detail.get("violations")
+        for violation in violations if isinstance(violations, list) else ():
+            if isinstance(violation, dict) and "PerDay" in str(violation.get("quotaId", "")):
+                return True
+    return False
 
 
 # A wait is worth knowing where it can end the failure, and is bounded by what that kind of limit can mean.
@@ -427,98 +480,3 @@ def _hint(kind: str, failure_class: FailureClass, headers: Mapping[str, str], sa
         return None
     shortest, longest = (bounds[0], _MAX_WARMING_S) if kind == "warming" else bounds
     return Hint(min(max(hint.seconds, shortest), longest), hint.source)
-
-
-# --- reading the body ------------------------------------------------------------------------------------------------
-
-
-def read_error(body: bytes) -> Said:
-    """Find code, sentence and parameter in an error body of any known shape."""
-    text = body[:_MAX_READ].strip()
-    if not text:
-        return Said(is_readable=False)
-    if text[:1] == b"<":
-        return Said(is_html=True, is_readable=False)
-    try:
-        document = msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError):
-        sentence = text.decode("utf-8", "replace")
-        return Said(message=sentence, is_readable=False)
-    if isinstance(document, list):  # one vendor wraps its error into a list
-        document = document[0] if document else None
-    return _read_document(document) if isinstance(document, dict) else Said(is_readable=False)
-
-
-def _read_document(document: Mapping[str, Any]) -> Said:
-    error = _error_object(document)
-    codes = [
-        *_codes(error, "code", "error_code", "status_code"),
-        *_reasons(error),
-        *_codes(error, "status", "type", "__type"),
-    ]
-    texts = _texts(error, "message", "error_msg", "status_msg", "msg", "detail", "error")
-    return Said(
-        codes=tuple(code.rpartition("#")[2].lower() for code in codes),
-        code=codes[0] if codes else None,
-        message=texts[0] if texts else _detail(error.get("detail")),
-        param=next(iter(_texts(error, "param")), None),
-        error=error if error is document else {**document, **error},
-    )
-
-
-def _error_object(document: Mapping[str, Any]) -> Mapping[str, Any]:
-    for name in ("error", "base_resp"):
-        inner = document.get(name)
-        if isinstance(inner, dict):
-            return inner
-    response = document.get("response")
-    if isinstance(response, dict) and isinstance(response.get("error"), dict):
-        return response["error"]  # type: ignore[no-any-return]
-    errors = document.get("errors")
-    if isinstance(errors, list) and errors and isinstance(errors[0], dict):
-        return errors[0]
-    return document
-
-
-def _texts(error: Mapping[str, Any], *names: str) -> list[str]:
-    return [value for name in names if isinstance(value := error.get(name), str) and value]
-
-
-def _codes(error: Mapping[str, Any], *names: str) -> list[str]:
-    found = (error.get(name) for name in names)
-    return [str(value) for value in found if value and isinstance(value, str | int) and not isinstance(value, bool)]
-
-
-def _reasons(error: Mapping[str, Any]) -> list[str]:
-    inner = error.get("innererror")
-    found = _codes(inner, "code") if isinstance(inner, dict) else []
-    details = error.get("details")
-    for detail in details if isinstance(details, list) else ():
-        if isinstance(detail, dict):
-            found += _codes(detail, "reason")
-    return found
-
-
-def _detail(detail: Any) -> str:
-    """Read the list of faults that a common web framework answers with."""
-    if isinstance(detail, list) and detail and isinstance(detail[0], dict):
-        return " ".join(_texts(detail[0], "msg"))
-    return ""
-
-
-_SECRET: Final = re.compile(
-    r"(?i:bearer|basic|key|token)[ :=]+[A-Za-z0-9._~+/=-]{12,}"
-    r"|\b(?:sk|pk|rk|gsk|xai|hf|ghp|gho|r8|nvapi|pplx|AIza|ya29|eyJ)[-_.A-Za-z0-9*…]{12,}"
-    r"|\b[A-Fa-f0-9]{32,}\b"
-)
-_ADDRESS: Final = re.compile(
-    r"\b[a-z][a-z0-9+.-]{1,12}://[^\s'\"<>)\]]+|\b(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?::[0-9]{1,5})?\b", re.IGNORECASE
-)
-_BREAKS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\s]+")
-
-
-def showable(message: str) -> str:
-    """Return a provider's sentence as callers may see it: one line, no key, no address, at most 1,000 characters."""
-    line = _BREAKS.sub(" ", message[: 4 * _MAX_MESSAGE]).strip()
-    line = _ADDRESS.sub("…", _SECRET.sub("…", line))
-    return line if len(line) <= _MAX_MESSAGE else line[: _MAX_MESSAGE - 1] + "…"

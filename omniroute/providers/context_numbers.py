@@ -19,28 +19,66 @@ class ContextNumbers:
     output: int | None = None
 
 
-_REQUESTED: Final = (
-    r"context length is # tokens.{0,40}requested # tokens.{0,4}\(# (?:in|of|from) (?:the )?(?:messages|input|text)"
-    r".{0,60}?# (?:in|of|for) (?:the )?(?:completion|output)"
+_PARTS: Final = (
+    r"# (?:tokens? )?(?:in|of|from) (?:the |your )?(?:messages|prompt|text input|input|text)"
+    r".{0,80}?# (?:tokens? )?(?:in|of|for|from) (?:the )?(?:completion|output)"
 )
 _WINDOW: Final = r"(?:context|window|maximum|limit)"
 _PROMPT: Final = r"(?:prompt|request|input)"
 _WINDOW_FIRST: Final = rf"{_WINDOW}[^\d]{{0,24}}# tokens?.{{0,60}}?{_PROMPT}[^\d]{{0,40}}#"
 _PROMPT_FIRST: Final = rf"{_PROMPT}[^\d]{{0,40}}# tokens?[^\d]{{0,80}}{_WINDOW}[^\d]{{0,40}}#"
 
-# Sentences of vendors and hosts; the groups are named by what they count.
+# Sentences of vendors and hosts; the groups are named by what they count, "" for what is of no use (a sum).
 _SENTENCES: Final = tuple(
     (re.compile(pattern.replace("#", _N), re.IGNORECASE), names)
     for pattern, names in (
+        # Anthropic
         (r"too long: # tokens? > # maximum", ("used", "limit")),
         (r"exceed context limit: # \+ # > #", ("used", "output", "limit")),
+        # Gemini and Vertex
         (r"input token count.{0,12}?\(?#\)? exceeds.{0,60}?\(?#\)?", ("used", "limit")),
-        (_REQUESTED, ("limit", "", "used", "output")),
-        (r"context length is # tokens.{0,80}?(?:resulted in|requested|contains|have|has) #", ("limit", "used")),
+        (r"input token count is # but .{0,30}?supports up to #", ("used", "limit")),
+        (r"input token count exceeds .{0,40}?allowed \(?#", ("limit",)),
+        # OpenAI and those who copied it
+        (
+            rf"context length is # tokens.{{0,40}}requested (?:about )?# tokens.{{0,4}}\({_PARTS}",
+            ("limit", "", "used", "output"),
+        ),
+        (rf"context length of # tokens.{{0,60}}# tokens: {_PARTS}", ("limit", "", "used", "output")),
+        (r"configured limit of # tokens.{0,60}resulted in #", ("limit", "used")),
+        # vLLM
+        (
+            r"too large: #.{0,40}context length is # tokens? and your request has # input tokens",
+            ("output", "limit", "used"),
+        ),
+        (
+            r"passed # input tokens and requested # output tokens.{0,60}context length is only #",
+            ("used", "output", "limit"),
+        ),
+        (r"length #\) is longer than the maximum model length of #", ("used", "limit")),
+        (r"length #\) is too long to fit into the model \(context length #\)", ("used", "limit")),
+        (
+            r"context length is # tokens.{0,80}?(?:resulted in|requested(?: about)?|contains|have|has) #",
+            ("limit", "used"),
+        ),
         (r"requested token count.{0,80}?# tokens.{0,80}?# tokens", ("limit", "used")),
+        # other hosts
+        (r"\(# tokens\) (?:exceeds|is longer than) .{0,60}?\(# tokens\)", ("used", "limit")),
+        (r"prompt contains # tokens.{0,60}with # maximum context length", ("used", "limit")),
+        (r"maximum prompt length is # but the request contains # tokens", ("limit", "used")),
+        (r"<= #\. given: # .{0,20}tokens and # ", ("limit", "used", "output")),
+        (r"too long: # tokens exceeds max context window of #", ("used", "limit")),
+        (r"too long: #, model maximum context length: #", ("used", "limit")),
+        (r"current length is # while limit is #", ("used", "limit")),
+        (r"token limit: # \(requested: #\)", ("limit", "used")),
+        (r"prompt token count of # exceeds the limit of #", ("used", "limit")),
+        (r"prompt cannot exceed # - received #", ("limit", "used")),
+        (r"maximum output tokens \(#\) exceeded .{0,40}limit \(#\)", ("used", "limit")),
+        (r"keep the first # tokens.{0,100}context length of only # tokens", ("used", "limit")),
+        (r"range of input length should be \[1, ?#\]", ("limit",)),
         (_WINDOW_FIRST, ("limit", "used")),
         (_PROMPT_FIRST, ("used", "limit")),
-        (r"context length is # tokens", ("limit",)),
+        (r"context length (?:is|of) (?:only )?# tokens", ("limit",)),
     )
 )
 _MEMBERS: Final = (

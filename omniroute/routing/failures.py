@@ -39,6 +39,8 @@ class Failure:
         status: the provider's HTTP status, None when none arrived.
         provider_code: the provider's own error code or type.
         message: the provider's sentence, redacted, at most 1,000 characters; empty when it is not fit to show.
+        used, limit, output: tokens of the prompt, of the window, and asked for as output, where the provider says that
+            a request does not fit.
         committed: content had already reached the client, so no other target may be tried.
     """
 
@@ -52,6 +54,9 @@ class Failure:
     param: str | None = None
     sent: Sent = Sent.FULL
     committed: bool = False
+    used: int | None = None
+    limit: int | None = None
+    output: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

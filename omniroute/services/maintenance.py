@@ -15,7 +15,7 @@ from omniroute.services.backups import Backups, Reason
 from omniroute.settings import Settings
 from omniroute.storage.database import Database
 from omniroute.storage.log_writer import drain_spools
-from omniroute.storage.repositories import audit, claims, login_attempts, request_log, sessions, usage
+from omniroute.storage.repositories import audit, claims, conversations, login_attempts, request_log, sessions, usage
 
 log = logging.getLogger(__name__)
 
@@ -102,6 +102,7 @@ class Maintenance:
         self._database.write(lambda sql: audit.prune(sql, before=kept_since, keep=_AUDIT_KEPT, now=now))
         self._database.write(lambda sql: sessions.delete_ended(sql, now - _DAY_S))
         self._database.write(lambda sql: login_attempts.delete_old(sql, now - _DAY_S))
+        self._database.write(lambda sql: conversations.delete_expired(sql, now))
 
     def back_up(self) -> None:
         """Make the scheduled backup, unless automatic ones are off."""

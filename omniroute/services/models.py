@@ -17,14 +17,20 @@ from omniroute.errors import ModelNotFound
 from omniroute.formats.wire import WireFormat
 from omniroute.gateway.directory import Directories, Directory
 from omniroute.providers.spec import Model, ModelKind, Provider, Tier
+from omniroute.services.model_shapes import gemini_model, ollama_show, ollama_tag
 
 # The models of the built-in list carry the date of that list; providers do not tell when a model was made.
 LISTED_AT: Final = 1_795_219_200
 _LISTED_DAY: Final = "2026-11-21T00:00:00Z"
-_SERVED: Final[Mapping[WireFormat, str]] = {
-    WireFormat.OPENAI_CHAT: "/v1/chat/completions",
-    WireFormat.ANTHROPIC_MESSAGES: "/v1/messages",
-}
+_SPOKEN: Final = frozenset(WireFormat) - {WireFormat.OTHER}
+_ENDPOINTS: Final = (
+    "/v1/chat/completions",
+    "/v1/responses",
+    "/v1/messages",
+    "/v1beta/models/{model}:generateContent",
+    "/api/chat",
+)
+"""Every model that converses answers at all of them: what it does not speak itself is translated."""
 _OUTPUT: Final[Mapping[ModelKind, tuple[str, ...]]] = {
     ModelKind.CHAT: ("text",),
     ModelKind.EMBEDDING: ("embedding",),
@@ -62,8 +68,8 @@ class Entry:
     """The OpenAI form under `name`."""
     rendered_canonical: bytes | None
     """The same under the provider's id, where that is another name."""
-    rendered_anthropic: bytes | None
-    """The Anthropic form; None when the model is not served in that format."""
+    rendered_anthropic: bytes
+    """The Anthropic form."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +114,10 @@ class _View:
         self.plain: Rendered | None = None
         self.catalog: bytes | None = None
 
+    def window(self, entry: Entry) -> int:
+        """Return the context window of an entry in tokens."""
+        return self.directory.context_of(entry.provider, entry.model).tokens
+
 
 class Models:
     """Answers model lists from the compiled directory."""
@@ -132,9 +142,9 @@ class Models:
     def anthropic_list(
         self, filters: Filters, *, limit: int | None = None, after: str | None = None, before: str | None = None
     ) -> Rendered:
-        """Return `{"data": […], "first_id", "last_id", "has_more"}` of what is served in the Anthropic format."""
+        """Return `{"data": […], "first_id", "last_id", "has_more"}` in Anthropic's shape."""
         view = self._view
-        found = [entry for entry in _selected(view, filters) if entry.rendered_anthropic is not None]
+        found = _selected(view, filters)
         names = [entry.name for entry in found]
         start = names.index(after) + 1 if after in names else 0
         end = names.index(before) if before in names else len(found)
@@ -150,8 +160,42 @@ class Models:
                 "has_more": has_more,
             }
         )
-        lines = [entry.rendered_anthropic for entry in page if entry.rendered_anthropic is not None]
+        lines = [entry.rendered_anthropic for entry in page]
         return _rendered(view, lines, b'{"data":[', b"]," + tail[1:], total=len(found))
+
+    def gemini_list(self, filters: Filters, *, page_size: int, offset: int) -> Rendered:
+        """Return `{"models": […], "nextPageToken"?}`; the token is the offset of the next page."""
+        view = self._view
+        found = _selected(view, filters)
+        page = found[offset : offset + page_size]
+        lines = [_encode(gemini_model(entry.name, entry.model, view.window(entry))) for entry in page]
+        is_last = offset + page_size >= len(found)
+        tail = b"]}" if is_last else b'],"nextPageToken":"' + str(offset + page_size).encode() + b'"}'
+        return _rendered(view, lines, b'{"models":[', tail, total=len(found))
+
+    def gemini_one(self, name: str, filters: Filters) -> bytes:
+        """Return one model in Gemini's shape.
+
+        Raises:
+            ModelNotFound: it is not on the list of this caller.
+        """
+        entry = self._entry(name, filters)
+        return _encode(gemini_model(entry.name, entry.model, self._view.window(entry)))
+
+    def ollama_list(self, filters: Filters) -> Rendered:
+        """Return `{"models": […]}` as Ollama lists what is installed."""
+        view = self._view
+        lines = [_encode(ollama_tag(entry.name, entry.model, _LISTED_DAY)) for entry in _selected(view, filters)]
+        return _rendered(view, lines, b'{"models":[')
+
+    def ollama_one(self, name: str, filters: Filters) -> bytes:
+        """Return one model as Ollama shows it.
+
+        Raises:
+            ModelNotFound: it is not on the list of this caller.
+        """
+        entry = self._entry(name.removesuffix(":latest"), filters)
+        return _encode(ollama_show(entry.name, entry.model, self._view.window(entry), _LISTED_DAY))
 
     def one(self, name: str, filters: Filters, *, anthropic: bool = False) -> bytes:
         """Return one entry of the list.
@@ -159,6 +203,10 @@ class Models:
         Raises:
             ModelNotFound: it is not on the list of this caller.
         """
+        entry = self._entry(name, filters)
+        return entry.rendered_anthropic if anthropic else entry.rendered
+
+    def _entry(self, name: str, filters: Filters) -> Entry:
         view = self._view
         entry = view.by_name.get(name) or view.by_name.get(_lower_prefix(name))
         if entry is None:
@@ -167,10 +215,7 @@ class Models:
             entry = view.by_name.get(targets[0].name)
         if entry is None or not _is_admitted(entry, filters):
             raise _unlisted(name)
-        line = entry.rendered_anthropic if anthropic else entry.rendered
-        if line is None:
-            raise _unlisted(name)
-        return line
+        return entry
 
     # --- for management ------------------------------------------------------------------------------------------
 
@@ -256,27 +301,20 @@ def _entries(directory: Directory) -> Iterable[Entry]:
         named = dict.fromkeys(leg.default_model for leg in legs if leg.default_model)
         own = [Model(model_id) for model_id in named if model_id not in listed]
         for model in (*listed.values(), *own):
-            endpoints = _endpoints_of(model, formats)
-            if endpoints:
-                yield _entry(directory, row, model, connection_ids, endpoints)
+            if _converses(model, formats):
+                yield _entry(directory, row, model, connection_ids)
 
 
-def _endpoints_of(model: Model, formats: frozenset[WireFormat]) -> list[str]:
-    if model.kind is not ModelKind.CHAT:
-        return []
+def _converses(model: Model, formats: frozenset[WireFormat]) -> bool:
     spoken = formats.intersection(model.formats) if model.formats else formats
-    return [path for key, path in _SERVED.items() if key in spoken]
+    return model.kind is ModelKind.CHAT and not spoken.isdisjoint(_SPOKEN)
 
 
-def _entry(
-    directory: Directory, row: Provider, model: Model, connection_ids: frozenset[str], endpoints: list[str]
-) -> Entry:
+def _entry(directory: Directory, row: Provider, model: Model, connection_ids: frozenset[str]) -> Entry:
     name = f"{row.prefix}/{model.id}"
-    facts = _facts(directory, row, model, endpoints)
-    anthropic = None
-    if _SERVED[WireFormat.ANTHROPIC_MESSAGES] in endpoints:
-        title = model.name or model.id
-        anthropic = _encode({"type": "model", "id": name, "display_name": title, "created_at": _LISTED_DAY})
+    facts = _facts(directory, row, model)
+    title = model.name or model.id
+    anthropic = _encode({"type": "model", "id": name, "display_name": title, "created_at": _LISTED_DAY})
     return Entry(
         name=name,
         provider=row,
@@ -289,7 +327,7 @@ def _entry(
     )
 
 
-def _facts(directory: Directory, row: Provider, model: Model, endpoints: Sequence[str]) -> dict[str, Any]:
+def _facts(directory: Directory, row: Provider, model: Model) -> dict[str, Any]:
     window = directory.context_of(row, model)
     facts: dict[str, Any] = {
         "object": "model",
@@ -309,7 +347,7 @@ def _facts(directory: Directory, row: Provider, model: Model, endpoints: Sequenc
             **{name: name in model.capabilities for name in _SHOWN_CAPABILITIES},
             "streaming": model.kind is ModelKind.CHAT,
         },
-        "supported_endpoints": endpoints,
+        "supported_endpoints": _ENDPOINTS,
     }
     if model.subtype is not None:
         facts["subtype"] = model.subtype

@@ -12,10 +12,11 @@ import msgspec
 import pytest
 from gevent import socket
 
-from omniroute.formats.wire import WireFormat
 from omniroute.gateway.clocks import Clocks
+from omniroute.gateway.dialects import Surface
 from omniroute.gateway.directory import Directory
-from omniroute.gateway.inference import Answer, Call, Inference
+from omniroute.gateway.handover import Answer, Call
+from omniroute.gateway.inference import Inference
 from omniroute.gateway.sandbox_transport import SandboxTransport
 from omniroute.gateway.transport import HttpTransport, RoutedTransport
 from omniroute.providers import catalog
@@ -65,14 +66,14 @@ class Bench:
     caller: Caller = field(default_factory=lambda: Caller(CallerKind.LOCAL, None, "local", "local", ModelRules()))
 
     def call(
-        self, body: dict[str, Any] | bytes, wire_format: WireFormat = WireFormat.OPENAI_CHAT, **more: Any
+        self, body: dict[str, Any] | bytes, surface: Surface = Surface.OPENAI_CHAT, **more: Any
     ) -> Answer:
         data = body if isinstance(body, bytes) else msgspec.json.encode(body)
         return self.inference.open(
             Call(
                 request_id=f"req_{len(self.log.records)}",
                 endpoint="/v1/chat/completions",
-                client_format=wire_format,
+                surface=surface,
                 body=data,
                 caller=self.caller,
                 client_socket=self.server_end,
@@ -89,7 +90,12 @@ def bench_of() -> Iterator[Callable[..., Bench]]:
     """
     made: list[Bench] = []
 
-    def make(*upstreams: FakeUpstream, node_type: NodeType = NodeType.OPENAI, clocks: Clocks | None = None) -> Bench:
+    def make(
+        *upstreams: FakeUpstream,
+        node_type: NodeType = NodeType.OPENAI,
+        api_type: str | None = None,
+        clocks: Clocks | None = None,
+    ) -> Bench:
         connections = []
         nodes = []
         for index, upstream in enumerate(upstreams):
@@ -101,6 +107,7 @@ def bench_of() -> Iterator[Callable[..., Bench]]:
                     "up" if index == 0 else f"up{index}",
                     node_type,
                     upstream.url + "/v1",
+                    api_type,
                     is_local=True,
                 )
             )

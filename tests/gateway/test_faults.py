@@ -9,16 +9,19 @@ import pytest
 
 from omniroute.errors import OmniRouteError
 from omniroute.formats.anthropic_messages import errors as messages_errors
+from omniroute.formats.context_length import messages_message
 from omniroute.formats.openai_chat import errors as chat_errors
 from omniroute.gateway.faults import error_for
 from omniroute.routing.failures import Failure, FailureClass
 
+NOW = 1_800_000_000.0
+
 TABLE = [
     # failure, OpenAI status and code, Anthropic status and type
     (Failure("context_length", FailureClass.CALLER_FAULT, status=400, message="too long"), 400, "context_length_exceeded", 400, "invalid_request_error"),
-    (Failure("content_policy", FailureClass.CALLER_FAULT, status=451), 451, "content_filter", 451, "invalid_request_error"),
+    (Failure("content_policy", FailureClass.CALLER_FAULT, status=451), 400, "content_filter", 400, "invalid_request_error"),
     (Failure("too_large", FailureClass.CALLER_FAULT, status=413), 413, "request_too_large", 413, "request_too_large"),
-    (Failure("invalid_request", FailureClass.CALLER_FAULT, status=422, provider_code="x"), 422, "x", 422, "invalid_request_error"),
+    (Failure("invalid_request", FailureClass.CALLER_FAULT, status=422, provider_code="x"), 400, "x", 400, "invalid_request_error"),
     (Failure("invalid_request", FailureClass.CALLER_FAULT, status=403), 400, "invalid_value", 400, "invalid_request_error"),
     (Failure("model_missing", FailureClass.MODEL_UNAVAILABLE, status=404), 404, "model_not_found", 404, "not_found_error"),
     (Failure("rate", FailureClass.RATE_LIMIT, status=429, retry_after_s=9.0), 429, "rate_limit_exceeded", 429, "rate_limit_error"),
@@ -38,7 +41,7 @@ TABLE = [
 def test_a_failure_in_both_dialects(
     failure: Failure, status: int, code: str, messages_status: int, messages_type: str
 ) -> None:
-    error = error_for(failure, "Acme")
+    error = error_for(failure, "Acme", wall=NOW)
     assert (chat_errors.status_of(error), error.error_code) == (status, code)
     said = json.loads(chat_errors.render(error))["error"]
     assert (said["code"], bool(said["message"])) == (code, True)
@@ -46,26 +49,26 @@ def test_a_failure_in_both_dialects(
     assert messages_errors.status_of(error) == messages_status
     assert other == {
         "type": "error",
-        "error": {"type": messages_type, "message": error.message},
+        "error": {"type": messages_type, "message": messages_message(error)},
         "request_id": "req_1",
     }
 
 
 def test_every_class_has_an_error() -> None:
     for failure_class in FailureClass:
-        assert isinstance(error_for(Failure("x", failure_class), "Acme"), OmniRouteError)
+        assert isinstance(error_for(Failure("x", failure_class), "Acme", wall=NOW), OmniRouteError)
 
 
 def test_hints_reach_the_caller() -> None:
-    error = error_for(Failure("rate", FailureClass.RATE_LIMIT, retry_after_s=12.0), "Acme")
+    error = error_for(Failure("rate", FailureClass.RATE_LIMIT, retry_after_s=12.0), "Acme", wall=NOW)
     assert (error.retry_after_s, error.should_retry) == (12.0, True)
     assert "12s" in error.message
-    assert error_for(Failure("rate", FailureClass.RATE_LIMIT, retry_after_s=5000.0), "Acme").should_retry is False
-    assert error_for(Failure("auth", FailureClass.CREDENTIAL), "Acme").should_retry is False
+    assert error_for(Failure("rate", FailureClass.RATE_LIMIT, retry_after_s=5000.0), "Acme", wall=NOW).should_retry is False
+    assert error_for(Failure("auth", FailureClass.CREDENTIAL), "Acme", wall=NOW).should_retry is False
 
 
 def test_errors_inside_a_stream_end_it_once() -> None:
-    error = error_for(Failure("server", FailureClass.TRANSIENT), "Acme")
+    error = error_for(Failure("server", FailureClass.TRANSIENT), "Acme", wall=NOW)
     chat = chat_errors.render_in_stream(error)
     assert chat.startswith(b'data: {"error":')
     assert chat.endswith(b"\n\ndata: [DONE]\n\n")

@@ -26,8 +26,8 @@ from omniroute.errors import (
     UpstreamError,
     UpstreamTimeout,
 )
-from omniroute.formats.wire import WireFormat
-from omniroute.gateway.inference import Answer, ClientGone
+from omniroute.gateway.dialects import Surface
+from omniroute.gateway.handover import Answer, ClientGone
 from omniroute.providers.upstream import Deadlines
 from omniroute.records import NodeType
 from tests.fakes.upstream import Act, answer, fake_upstream, hang_up, silence, stream
@@ -204,7 +204,7 @@ def test_bad_requests_never_reach_a_provider(
 
 def test_a_provider_of_another_format_is_refused_clearly(bench_of: Make) -> None:
     with fake_upstream(answer(completion())) as upstream, pytest.raises(UnsupportedFeature):
-        bench_of(upstream).call({**HELLO, "max_tokens": 5}, WireFormat.ANTHROPIC_MESSAGES)
+        bench_of(upstream).call({**HELLO, "max_tokens": 5}, Surface.ANTHROPIC_MESSAGES)
 
 
 # --- streams -------------------------------------------------------------------------------------------------------
@@ -249,7 +249,7 @@ def test_messages_streams_pass_too(bench_of: Make) -> None:
     stop = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
     with fake_upstream(stream(start, block, delta, end, stop)) as upstream:
         bench = bench_of(upstream, node_type=NodeType.ANTHROPIC)
-        data = drink(bench.call({**STREAMED, "max_tokens": 9}, WireFormat.ANTHROPIC_MESSAGES))
+        data = drink(bench.call({**STREAMED, "max_tokens": 9}, Surface.ANTHROPIC_MESSAGES))
         expected = b"".join((start, block, delta, end, stop)).replace(b'"model":"m"', b'"model":"up/m"')
         assert without_comments(data) == expected
         assert data.endswith(stop)
@@ -434,9 +434,9 @@ def test_more_requests_than_allowed_are_refused(bench_of: Make) -> None:
 # --- the simulated provider ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("wire_format", [WireFormat.OPENAI_CHAT, WireFormat.ANTHROPIC_MESSAGES])
+@pytest.mark.parametrize("surface", [Surface.OPENAI_CHAT, Surface.ANTHROPIC_MESSAGES])
 @pytest.mark.parametrize("is_streamed", [False, True])
-def test_the_sandbox_answers_in_process(bench_of: Make, wire_format: WireFormat, is_streamed: bool) -> None:
+def test_the_sandbox_answers_in_process(bench_of: Make, surface: Surface, is_streamed: bool) -> None:
     bench = bench_of()
     body = {
         "model": "sandbox/echo",
@@ -444,7 +444,7 @@ def test_the_sandbox_answers_in_process(bench_of: Make, wire_format: WireFormat,
         "max_tokens": 50,
         "stream": is_streamed,
     }
-    opened = bench.call(body, wire_format)
+    opened = bench.call(body, surface)
     data = opened.body if isinstance(opened.body, bytes) else drink(opened)
     assert b"123" in data
     assert b'"sandbox/echo"' in data

@@ -9,8 +9,8 @@ from typing import Any
 import gevent
 import pytest
 
-from omniroute.formats.wire import WireFormat
-from omniroute.gateway.inference import Run
+from omniroute.gateway.dialects import Surface
+from omniroute.gateway.run import Run
 from tests.gateway.conftest import Bench
 
 
@@ -22,10 +22,10 @@ def _no_collection() -> Iterator[None]:
     gc.enable()
 
 
-@pytest.mark.parametrize("wire_format", [WireFormat.OPENAI_CHAT, WireFormat.ANTHROPIC_MESSAGES])
+@pytest.mark.parametrize("surface", [Surface.OPENAI_CHAT, Surface.ANTHROPIC_MESSAGES])
 @pytest.mark.parametrize("is_streamed", [False, True])
 def test_a_served_request_is_gone_when_its_answer_is(
-    bench_of: Callable[..., Bench], wire_format: WireFormat, is_streamed: bool
+    bench_of: Callable[..., Bench], surface: Surface, is_streamed: bool
 ) -> None:
     bench = bench_of()
     body: dict[str, Any] = {
@@ -35,7 +35,7 @@ def test_a_served_request_is_gone_when_its_answer_is(
         "messages": [{"role": "user", "content": "x" * 100_000}, {"role": "user", "content": "hi"}],
     }
     for _ in range(3):
-        opened = bench.call(body, wire_format)
+        opened = bench.call(body, surface)
         if not isinstance(opened.body, bytes):
             for _piece in opened.body:
                 pass
@@ -53,5 +53,5 @@ def test_an_open_stream_does_not_keep_what_the_client_sent(bench_of: Callable[..
     opened = bench.call(body)
     (run,) = bench.inference.runs.values()
     assert run.call.body == b""
-    assert run._spliced == {}
+    assert run._inquiry is None
     opened.body.close()  # type: ignore[union-attr]

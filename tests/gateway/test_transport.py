@@ -14,7 +14,7 @@ import gevent.socket
 import pytest
 
 from omniroute.errors import UpstreamProtocolError, UpstreamTimeout, UpstreamUnreachable, UrlBlocked
-from omniroute.gateway.inference import read_all
+from omniroute.gateway.driver import read_all
 from omniroute.gateway.ports import ReadTimeout
 from omniroute.gateway.transport import HttpTransport
 from omniroute.providers.upstream import Deadlines, UpstreamRequest

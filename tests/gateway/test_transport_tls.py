@@ -20,7 +20,7 @@ from cryptography.x509.oid import NameOID
 from gevent.server import StreamServer
 
 from omniroute.errors import UpstreamProtocolError, UpstreamTimeout, UpstreamUnreachable
-from omniroute.gateway.inference import read_all
+from omniroute.gateway.driver import read_all
 from omniroute.gateway.ports import ReadTimeout
 from omniroute.gateway.transport import HttpTransport
 from omniroute.providers.upstream import Deadlines, UpstreamRequest

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omniroute.formats.wire import WireFormat
-from omniroute.providers.classify import classify, read_error, showable
+from omniroute.providers.classify import classify
+from omniroute.providers.error_body import read_error, showable
 from omniroute.routing.failures import Failure, FailureClass
 
 NOW = 1_800_000_000.0
@@ -157,7 +158,7 @@ def test_openai_dialect(status: int, body: Any, kind: str, failure_class: str) -
         (429, anthropic("This request would exceed your rate limit", "rate_limit_error"), "rate", "rate_limit"),
         (500, anthropic("Internal server error", "api_error"), "server", "transient"),
         (529, anthropic("Overloaded", "overloaded_error"), "overloaded", "transient"),
-        (504, anthropic("timed out", "timeout_error"), "gateway", "transient"),
+        (504, anthropic("timed out", "timeout_error"), "timeout_upstream", "transient"),
         # error events of a stream
         (200, anthropic("Overloaded", "overloaded_error"), "overloaded", "transient"),
         (200, anthropic("Internal server error", "api_error"), "server", "transient"),

@@ -25,8 +25,8 @@ LATER = '''
 """A later step."""
 import sqlalchemy as sa
 from alembic import op
-revision = "0002"
-down_revision = "0001"
+revision = "{revision}"
+down_revision = "{before}"
 branch_labels = None
 depends_on = None
 
@@ -46,7 +46,9 @@ def later(tmp_path: Path) -> Callable[[str], Path]:
     def make(rest: str = "pass") -> Path:
         directory = tmp_path / "migrations"
         shutil.copytree(MIGRATIONS_DIRECTORY, directory, ignore=shutil.ignore_patterns("__pycache__"))
-        (directory / "versions" / "0002_later.py").write_text(LATER.format(rest=rest))
+        newest = schema.newest_version()
+        step = LATER.format(rest=rest, revision=f"{newest + 1:04d}", before=f"{newest:04d}")
+        (directory / "versions" / f"{newest + 1:04d}_later.py").write_text(step)
         return directory
 
     return make
@@ -68,7 +70,7 @@ def test_creates_the_schema_from_nothing(opened: Callable[[], Database], data_di
     names = database.read(lambda sql: set(inspect(sql).get_table_names()))
     assert names == set(db.metadata.tables) | {"alembic_version"}
     versions = database.read(lambda sql: sql.execute(text("SELECT version, name FROM schema_version")).all())
-    assert [tuple(row) for row in versions] == [(1, "0001_initial")]
+    assert [tuple(row) for row in versions] == [(1, "0001_initial"), (2, "0002_conversations")]
 
 
 def _described(database: Database) -> dict[str, object]:
@@ -151,7 +153,7 @@ def test_a_pending_migration_takes_a_backup_first(
 
     state = schema.ensure_schema(database, backup=backup, log=LOG, data_dir=data_dir, migrations=later("pass"))
     assert seen == [("pre-migration", False)]
-    assert state == schema.SchemaState(2, migrated_from=1)
+    assert state == schema.SchemaState(schema.newest_version() + 1, migrated_from=schema.newest_version())
     assert "colour" in columns(database, "combos")
     assert database.read(lambda sql: sql.execute(text("SELECT count(*) FROM settings")).scalar_one()) == 1
 
@@ -163,7 +165,7 @@ def test_a_failed_backup_stops_the_migration(database: Database, data_dir: Path,
     with pytest.raises(OSError, match="pre-migration"):
         schema.ensure_schema(database, backup=backup, log=LOG, data_dir=data_dir, migrations=later("pass"))
     assert "colour" not in columns(database, "combos")
-    assert schema.stored_version(database) == 1
+    assert schema.stored_version(database) == schema.newest_version()
 
 
 def test_a_migration_that_fails_leaves_nothing(
@@ -173,16 +175,19 @@ def test_a_migration_that_fails_leaves_nothing(
     with pytest.raises(Exception, match="not available"):
         schema.ensure_schema(database, backup=lambda _: None, log=LOG, data_dir=data_dir, migrations=migrations)
     assert "colour" not in columns(database, "combos")
-    assert schema.stored_version(database) == 1
+    assert schema.stored_version(database) == schema.newest_version()
 
 
 def test_a_newer_schema_is_refused_and_left_alone(
     database: Database, data_dir: Path, later: Callable[[str], Path]
 ) -> None:
     schema.ensure_schema(database, backup=lambda _: None, log=LOG, data_dir=data_dir, migrations=later("pass"))
-    with pytest.raises(ConfigurationError, match="schema version 2, this program knows versions up to 1"):
+    newest = schema.newest_version()
+    with pytest.raises(
+        ConfigurationError, match=f"schema version {newest + 1}, this program knows versions up to {newest}"
+    ):
         create(database, data_dir)
-    assert schema.stored_version(database) == 2
+    assert schema.stored_version(database) == newest + 1
 
 
 def test_tables_of_another_program_are_refused_and_left_alone(opened: Callable[[], Database], data_dir: Path) -> None:
@@ -266,7 +271,7 @@ def test_processes_that_start_together_create_once(url: str, data_dir: Path, ope
     assert [error for _, error in answers] == [""] * 4
     assert sorted(out.strip() for out, _ in answers) == ["False", "False", "False", "True"]
     rows = opened().read(lambda sql: sql.execute(text("SELECT version FROM schema_version")).all())
-    assert [tuple(row) for row in rows] == [(1,)]
+    assert [tuple(row) for row in rows] == [(version,) for version in range(1, schema.newest_version() + 1)]
 
 
 def test_flask_db_upgrade_migrates_an_empty_database(url: str, tmp_path: Path, opened: Callable[[], Database]) -> None:

@@ -1,4 +1,4 @@
-"""Chat endpoints: OpenAI Chat Completions and Anthropic Messages, at every mount where clients look for them.
+"""The conversation endpoints of all four protocols (and Ollama's), at every mount where clients look for them.
 
 A call takes one of two ways to the same function. POST to the exact path takes the *lane* (`lane.py`), past Flask's
 request machinery; anything else that Flask routes here (a trailing slash, a dashboard session) comes through the views.
@@ -6,73 +6,141 @@ request machinery; anything else that Flask routes here (a trailing slash, a das
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import parse_qs
 
 from flask import Blueprint, Response, request
 
 from omniroute.blueprints.guard import CALLER, REQUEST_ID
 from omniroute.blueprints.inference.body import read_json_bytes
-from omniroute.blueprints.tiers import INFERENCE_MOUNTS
+from omniroute.blueprints.tiers import GEMINI_MOUNTS, INFERENCE_MOUNTS, OLLAMA_MOUNTS
 from omniroute.container import Container, container
-from omniroute.formats.wire import WireFormat
-from omniroute.gateway.inference import Answer, Call, ClientGone
+from omniroute.errors import NotFound
+from omniroute.gateway.dialects import Surface
+from omniroute.gateway.handover import Answer, Call, ClientGone
 from omniroute.providers.requests import forwardable
 
 blueprint = Blueprint("chat", __name__)
 
 NOBODY_LISTENS: Final = 499
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One endpoint: the protocol spoken there, and its name in the log."""
+
+    surface: Surface
+    endpoint: str
+    takes_any_type: bool = False
+
+
 ENDPOINTS: Final = {
-    "/chat/completions": (WireFormat.OPENAI_CHAT, "/v1/chat/completions"),
-    "/messages": (WireFormat.ANTHROPIC_MESSAGES, "/v1/messages"),
+    "/chat/completions": Way(Surface.OPENAI_CHAT, "/v1/chat/completions"),
+    "/completions": Way(Surface.OPENAI_COMPLETIONS, "/v1/completions"),
+    "/responses": Way(Surface.OPENAI_RESPONSES, "/v1/responses"),
+    "/messages": Way(Surface.ANTHROPIC_MESSAGES, "/v1/messages"),
 }
-"""Path below a mount, to the format spoken there and the name of the endpoint in the log."""
+"""Path below a mount to its way."""
+OLLAMA_ENDPOINTS: Final = {
+    # The vendor's documentation calls these without a content type.
+    "/api/chat": Way(Surface.OLLAMA_CHAT, "/api/chat", takes_any_type=True),
+    "/api/generate": Way(Surface.OLLAMA_GENERATE, "/api/generate", takes_any_type=True),
+}
+WAYS: Final = {
+    **{mount + path: way for mount in INFERENCE_MOUNTS for path, way in ENDPOINTS.items()},
+    **{mount + path: way for mount in OLLAMA_MOUNTS for path, way in OLLAMA_ENDPOINTS.items()},
+}
+"""Whole path to its way."""
+GEMINI_PREFIXES: Final = tuple(f"{mount}/models/" for mount in GEMINI_MOUNTS)
+_GENERATE: Final = Way(Surface.GEMINI, "/v1beta/models:generateContent")
+_STREAM: Final = Way(Surface.GEMINI, "/v1beta/models:streamGenerateContent")
+_STREAM_ARRAY: Final = Way(Surface.GEMINI_ARRAY, "/v1beta/models:streamGenerateContent")
 
 
-def chat_completions() -> Response:
-    """Serve `POST /v1/chat/completions`."""
-    return _answer("/chat/completions")
+def _view(path: str) -> Callable[[], Response]:
+    def view() -> Response:
+        return as_response(serve(request.environ, container(), WAYS[path]))
+
+    view.__name__ = path.strip("/").replace("/", "_")
+    view.__doc__ = f"Serve `POST {path}`."
+    return view
 
 
-def messages() -> Response:
-    """Serve `POST /v1/messages`."""
-    return _answer("/messages")
+for _path in WAYS:
+    blueprint.add_url_rule(_path, view_func=_view(_path), methods=["POST"])
 
 
-for _mount in INFERENCE_MOUNTS:
-    blueprint.add_url_rule(f"{_mount}/chat/completions", view_func=chat_completions, methods=["POST"])
-    blueprint.add_url_rule(f"{_mount}/messages", view_func=messages, methods=["POST"])
+def gemini(model: str) -> Response:
+    """Serve `POST /v1beta/models/{model}:{action}`."""
+    return as_response(serve_gemini(request.environ, container(), model))
 
 
-def _answer(path: str) -> Response:
-    answer = serve(request.environ, container(), *ENDPOINTS[path])
+for _mount in GEMINI_MOUNTS:
+    blueprint.add_url_rule(f"{_mount}/models/<path:model>", view_func=gemini, methods=["POST"])
+
+
+def as_response(answer: Answer) -> Response:
+    """Return an answer as Flask's."""
     return Response(answer.body, status=answer.status, headers=dict(answer.headers))
 
 
-def serve(environ: dict[str, Any], own: Container, client_format: WireFormat, endpoint: str) -> Answer:
+def serve_gemini(environ: dict[str, Any], own: Container, named: str) -> Answer:
+    """Serve an admitted call whose path ends with `{model}:{action}`.
+
+    Raises:
+        OmniRouteError: to be rendered in the dialect of the path.
+    """
+    model, _, action = named.rpartition(":")
+    match action:
+        case "generateContent":
+            return serve(environ, own, _GENERATE, model=model, is_stream=False)
+        case "streamGenerateContent":
+            is_sse = parse_qs(environ.get("QUERY_STRING", "")).get("alt") == ["sse"]
+            return serve(environ, own, _STREAM if is_sse else _STREAM_ARRAY, model=model, is_stream=True)
+        case "countTokens":
+            return own.counting.gemini(call_of(environ, own, _GENERATE, model=model))
+        case _:
+            raise NotFound("Call models/{model}:generateContent, :streamGenerateContent or :countTokens.")
+
+
+def serve(
+    environ: dict[str, Any], own: Container, way: Way, *, model: str | None = None, is_stream: bool | None = None
+) -> Answer:
     """Serve an admitted call, read from its WSGI environment.
 
     Raises:
         OmniRouteError: to be rendered in the dialect of the path.
     """
+    try:
+        return own.inference.open(call_of(environ, own, way, model=model, is_stream=is_stream))
+    except ClientGone:
+        return Answer(NOBODY_LISTENS, {}, b"")
+
+
+def call_of(
+    environ: dict[str, Any], own: Container, way: Way, *, model: str | None = None, is_stream: bool | None = None
+) -> Call:
+    """Read an admitted call from its WSGI environment; `model` and `is_stream` are what its path says."""
     settings = own.settings
-    call = Call(
+    return Call(
         request_id=environ[REQUEST_ID],
-        endpoint=endpoint,
-        client_format=client_format,
+        endpoint=way.endpoint,
+        surface=way.surface,
         body=read_json_bytes(
             environ,
             limit=settings.chat_max_body_bytes,
             read_timeout_s=settings.client_read_timeout_ms / 1000,
             # A client that takes no bytes for this long is treated as gone: the server's write raises.
             write_timeout_s=settings.client_write_timeout_ms / 1000,
+            takes_any_type=way.takes_any_type,
         ),
         caller=environ[CALLER],
         client_headers=forwardable(environ),
         accepts_stream="text/event-stream" in environ.get("HTTP_ACCEPT", ""),
         tag=environ.get("HTTP_X_OMNIROUTE_TAG"),
         client_socket=environ.get("gunicorn.socket"),
+        model=model,
+        is_stream=is_stream,
     )
-    try:
-        return own.inference.open(call)
-    except ClientGone:
-        return Answer(NOBODY_LISTENS, {}, b"")

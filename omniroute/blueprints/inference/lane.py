@@ -1,7 +1,7 @@
 """The short way for chat calls: from the WSGI environment to the gateway and back, past Flask's request machinery.
 
 Opening and closing Flask's contexts, matching the URL and building request and response objects costs a fifth of the
-CPU time of a proxied 1 KB call (decision record 0007). A chat call needs none of it: its path is one of eight, it has
+CPU time of a proxied 1 KB call (decision record 0007). A chat call needs none of it: its path is one of a few, it has
 no cookies and no session, and its answer is bytes. The guard admits it by the same row of the table of tiers.
 """
 
@@ -17,11 +17,10 @@ from flask import Flask
 from omniroute.blueprints.guard import CSRF_HEADER, REQUEST_ID, Guard, render_inference_error
 from omniroute.blueprints.inference import chat
 from omniroute.blueprints.management.errors import headers_of
-from omniroute.blueprints.tiers import INFERENCE_MOUNTS, Route
+from omniroute.blueprints.tiers import Route
 from omniroute.container import Container
 from omniroute.errors import InternalError, OmniRouteError
-from omniroute.formats.wire import WireFormat
-from omniroute.gateway.inference import Answer
+from omniroute.gateway.handover import Answer
 
 log = logging.getLogger(__name__)
 
@@ -38,22 +37,32 @@ class Lane:
     def __init__(self, guard: Guard, own: Container) -> None:
         self._guard = guard
         self._own = own
-        self._ways: Mapping[str, tuple[Route, WireFormat, str]] = {
-            mount + path: (guard.route("POST", mount + path), *endpoint)
-            for mount in INFERENCE_MOUNTS
-            for path, endpoint in chat.ENDPOINTS.items()
+        self._ways: Mapping[str, tuple[Route, chat.Way]] = {
+            path: (guard.route("POST", path), way) for path, way in chat.WAYS.items()
         }
+        self._gemini = {prefix: guard.route("POST", f"{prefix}<path:model>") for prefix in chat.GEMINI_PREFIXES}
 
     def serves(self, environ: dict[str, Any]) -> bool:
         """Say whether a request takes this way."""
-        return environ["PATH_INFO"] in self._ways and environ["REQUEST_METHOD"] == "POST" and CSRF_HEADER not in environ
+        path: str = environ["PATH_INFO"]
+        return (
+            (path in self._ways or path.startswith(chat.GEMINI_PREFIXES))
+            and environ["REQUEST_METHOD"] == "POST"
+            and CSRF_HEADER not in environ
+        )
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         """Answer one call; never raises."""
-        route, client_format, endpoint = self._ways[environ["PATH_INFO"]]
+        path: str = environ["PATH_INFO"]
+        known = self._ways.get(path)
+        prefix = "" if known is not None else next(start for start in chat.GEMINI_PREFIXES if path.startswith(start))
+        route = known[0] if known is not None else self._gemini[prefix]
         try:
             self._guard.admit(environ, route)
-            answer = chat.serve(environ, self._own, client_format, endpoint)
+            if known is not None:
+                answer = chat.serve(environ, self._own, known[1])
+            else:
+                answer = chat.serve_gemini(environ, self._own, path[len(prefix) :])
         except OmniRouteError as error:
             answer = _refusal(error, route, environ)
         except Exception:

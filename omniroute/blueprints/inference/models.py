@@ -1,4 +1,4 @@
-"""Model lists for clients, in the shape of OpenAI's API or, with an `anthropic-version` header, of Anthropic's."""
+"""Model lists for clients: OpenAI's shape, or with an `anthropic-version` header Anthropic's; Gemini's and Ollama's."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from flask import Blueprint, Response, request
 
 from omniroute import __version__
 from omniroute.blueprints import guard
+from omniroute.blueprints.inference.body import read_json_bytes
 from omniroute.blueprints.tiers import INFERENCE_MOUNTS
 from omniroute.container import container
-from omniroute.errors import InvalidRequest
+from omniroute.errors import InvalidRequest, MissingField
+from omniroute.formats.splice import scan
 from omniroute.providers.spec import ModelKind
 from omniroute.services.models import Filters, Naming
 
@@ -16,7 +18,26 @@ blueprint = Blueprint("models", __name__)
 
 _MAX_LIMIT = 10_000
 _MAX_ANTHROPIC_LIMIT = 1000
-_ENDPOINTS = ("/v1/chat/completions", "/v1/messages", "/v1/models")
+_GEMINI_PAGE = 50
+_MAX_SHOW_BYTES = 64 * 1024
+_MAX_GEMINI_PAGE = 1000
+_OLLAMA_VERSION = "0.12.6"
+"""The version of Ollama's API that is spoken here; its clients refuse what looks too old."""
+_ENDPOINTS = (
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/responses",
+    "/v1/messages",
+    "/v1/messages/count_tokens",
+    "/v1beta/models/{model}:generateContent",
+    "/v1beta/models/{model}:streamGenerateContent",
+    "/v1beta/models/{model}:countTokens",
+    "/api/chat",
+    "/api/generate",
+    "/v1/models",
+    "/v1beta/models",
+    "/api/tags",
+)
 
 
 def index() -> Response:
@@ -51,6 +72,50 @@ def show(model: str) -> Response:
 for _mount in INFERENCE_MOUNTS:
     blueprint.add_url_rule(f"{_mount}/models", view_func=index, methods=["GET"])
     blueprint.add_url_rule(f"{_mount}/models/<path:model>", view_func=show, methods=["GET"])
+
+
+@blueprint.get("/v1beta/models")
+def gemini_index() -> Response:
+    """List the models in Gemini's shape."""
+    size = _number("pageSize", 1, _MAX_GEMINI_PAGE) or _GEMINI_PAGE
+    offset = _number("pageToken", 0, 10**6) or 0
+    listed = container().models.gemini_list(_filters(), page_size=size, offset=offset)
+    return Response(listed.body, mimetype="application/json")
+
+
+@blueprint.get("/v1beta/models/<path:model>")
+def gemini_show(model: str) -> Response:
+    """Describe one model in Gemini's shape."""
+    return Response(container().models.gemini_one(model, _filters()), mimetype="application/json")
+
+
+@blueprint.get("/api/tags")
+def ollama_index() -> Response:
+    """List the models as Ollama lists what is installed."""
+    return Response(container().models.ollama_list(_filters()).body, mimetype="application/json")
+
+
+@blueprint.post("/api/show")
+def ollama_show() -> Response:
+    """Describe one model as Ollama does."""
+    settings = container().settings
+    body = read_json_bytes(
+        request.environ,
+        limit=_MAX_SHOW_BYTES,
+        read_timeout_s=settings.client_read_timeout_ms / 1000,
+        takes_any_type=True,
+    )
+    top = scan(body)
+    name = top.value("model") or top.value("name")
+    if not isinstance(name, str):
+        raise MissingField("The field 'model' is required.", param="model")
+    return Response(container().models.ollama_one(name, _filters()), mimetype="application/json")
+
+
+@blueprint.get("/api/version")
+def ollama_version() -> dict[str, str]:
+    """Say which version of Ollama's API this is."""
+    return {"version": _OLLAMA_VERSION}
 
 
 @blueprint.get("/v1")

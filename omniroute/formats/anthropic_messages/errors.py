@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from omniroute.errors import OmniRouteError
+from omniroute.formats.context_length import messages_message
 
 _TYPES = {
     401: "authentication_error",
@@ -25,14 +26,14 @@ def status_of(error: OmniRouteError) -> int:
         return 500 if error.error_code == "provider_credentials" else 529
     if status in {500, 501, 502}:
         return 500
-    return status
+    return 400 if status in {415, 422} else status  # the vendor knows no finer kinds of a bad request
 
 
 def render(error: OmniRouteError, request_id: str) -> bytes:
     """Render an error body."""
     status = status_of(error)
     kind = _TYPES.get(status) or ("invalid_request_error" if status < 500 else "api_error")
-    body = {"type": "error", "error": {"type": kind, "message": error.message}, "request_id": request_id}
+    body = {"type": "error", "error": {"type": kind, "message": messages_message(error)}, "request_id": request_id}
     return msgspec.json.encode(body)
 
 

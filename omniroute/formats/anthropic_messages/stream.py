@@ -7,13 +7,16 @@ from typing import ClassVar
 
 import msgspec
 
-from omniroute.errors import UpstreamProtocolError
+from omniroute.errors import OmniRouteError, UpstreamProtocolError
+from omniroute.formats.anthropic_messages.errors import render_in_stream
 from omniroute.formats.anthropic_messages.usage import UsageFields, read_fields
 from omniroute.formats.passthrough import CONTENT, PLAIN, TERMINAL, PassthroughStream, Verdict
 from omniroute.formats.sse import event_data
 from omniroute.formats.usage import Usage
 
 PING = b'event: ping\ndata: {"type":"ping"}\n\n'
+
+_STOP = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 
 
 class _Block(msgspec.Struct):
@@ -43,11 +46,20 @@ class MessagesStream(PassthroughStream):
     """See :class:`PassthroughStream`."""
 
     close_look: ClassVar[tuple[bytes, ...]] = (b'"usage"', b'"message_stop"', b'"error"')
+    terminal: ClassVar[bytes] = _STOP
     names_model_once: ClassVar[bool] = True
 
     def __init__(self, requested_model: str | None, trailer: Callable[[Usage], bytes]) -> None:
         super().__init__(requested_model, trailer)
         self._fields = UsageFields()
+
+    def fail(self, error: OmniRouteError, request_id: str) -> bytes:
+        """Return the frames that end this stream with an error of ours."""
+        return render_in_stream(error, request_id)
+
+    def raw_error(self, data: bytes) -> bytes:
+        """Return the frames that end the stream with an error of the provider, as it said it."""
+        return b"event: error\n" + super().raw_error(data)
 
     def judge(self, event: bytes) -> Verdict:
         """Read one event: usage, stop reason, error, content."""

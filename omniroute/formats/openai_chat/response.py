@@ -1,4 +1,4 @@
-"""A whole Chat Completions answer, as far as the gateway reads it."""
+"""A whole Chat Completions answer: what the gateway reads of one that passes through, and both ways of translation."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ from typing import Any
 import msgspec
 
 from omniroute.errors import UpstreamProtocolError
+from omniroute.formats.openai_chat.answer_parser import parse_answer
+from omniroute.formats.openai_chat.answer_renderer import render_answer
 from omniroute.formats.openai_chat.usage import read_usage
 from omniroute.formats.usage import Usage
+
+__all__ = ["parse_answer", "read_answer", "render_answer"]
 
 
 class _Answer(msgspec.Struct):

@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from omniroute.errors import UpstreamProtocolError
+from omniroute.errors import OmniRouteError, UpstreamProtocolError
+from omniroute.formats.openai_chat.errors import render_in_stream
 from omniroute.formats.openai_chat.usage import read_usage
 from omniroute.formats.passthrough import CONTENT, PLAIN, TERMINAL, WITHHELD, PassthroughStream, Verdict
 from omniroute.formats.sse import event_data
@@ -42,6 +43,7 @@ class ChatStream(PassthroughStream):
         b"[DONE]",
         b'"error"',
     )
+    terminal: ClassVar[bytes] = DONE
     names_model_once: ClassVar[bool] = False
 
     def __init__(
@@ -52,6 +54,14 @@ class ChatStream(PassthroughStream):
         self._wants_usage = wants_usage
         self._choices = choices
         self._ended: set[int] = set()
+
+    def fail(self, error: OmniRouteError, request_id: str) -> bytes:
+        """Return the frames that end this stream with an error of ours."""
+        return render_in_stream(error)
+
+    def raw_error(self, data: bytes) -> bytes:
+        """Return the frames that end the stream with an error of the provider, as it said it."""
+        return super().raw_error(data) + DONE
 
     def judge(self, event: bytes) -> Verdict:
         """Read one chunk: usage, finish reason, error, content."""

@@ -8,7 +8,7 @@ seconds, 0/1 for booleans, JSON as text (suffix `_json`), ciphertext as text (`_
 
 from __future__ import annotations
 
-from omniroute.storage.models import access, configuration, state, traffic
+from omniroute.storage.models import access, configuration, conversations, state, traffic
 from omniroute.storage.models.access import (
     AccessToken,
     ApiKey,
@@ -18,6 +18,7 @@ from omniroute.storage.models.access import (
     LoginAttempt,
 )
 from omniroute.storage.models.configuration import Combo, ProviderConnection, ProviderNode, ProviderSetting, Setting
+from omniroute.storage.models.conversations import IssuedResponse, ResponseOrigin
 from omniroute.storage.models.state import Claim, ConfigVersion, HealthState, JobRun, SchemaVersion
 from omniroute.storage.models.traffic import RequestLog, UsageDaily, UsageHourly
 
@@ -31,18 +32,21 @@ __all__ = [
     "Credential",
     "DashboardSession",
     "HealthState",
+    "IssuedResponse",
     "JobRun",
     "LoginAttempt",
     "ProviderConnection",
     "ProviderNode",
     "ProviderSetting",
     "RequestLog",
+    "ResponseOrigin",
     "SchemaVersion",
     "Setting",
     "UsageDaily",
     "UsageHourly",
     "access",
     "configuration",
+    "conversations",
     "state",
     "traffic",
 ]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
 import io
+import zlib
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 import pytest
+import zstandard
 
 from omniroute.blueprints.inference.body import read_json_bytes
 from omniroute.errors import (
@@ -74,7 +78,9 @@ def test_a_body_of_unannounced_length_is_read_up_to_the_limit() -> None:
         ({"CONTENT_TYPE": None}, UnsupportedMediaType),
         ({"CONTENT_TYPE": "text/plain"}, UnsupportedMediaType),
         ({"CONTENT_TYPE": "text/application/json"}, UnsupportedMediaType),
-        ({"HTTP_CONTENT_ENCODING": "gzip"}, UnsupportedMediaType),
+        ({"HTTP_CONTENT_ENCODING": "br"}, UnsupportedMediaType),
+        ({"HTTP_CONTENT_ENCODING": "gzip"}, InvalidRequest),
+        ({"HTTP_CONTENT_ENCODING": "zstd"}, InvalidRequest),
         ({"CONTENT_LENGTH": "11"}, RequestTooLarge),
         ({"CONTENT_LENGTH": "9" * 5000}, RequestTooLarge),
         ({"CONTENT_LENGTH": "-1"}, InvalidRequest),
@@ -87,6 +93,39 @@ def test_a_body_of_unannounced_length_is_read_up_to_the_limit() -> None:
 def test_what_is_refused(changes: dict[str, Any], error: type[OmniRouteError]) -> None:
     with pytest.raises(error):
         read(environ(**changes))
+
+
+@pytest.mark.parametrize(
+    ("encoding", "pack"),
+    [("gzip", gzip.compress), ("deflate", zlib.compress), ("zstd", zstandard.compress), ("GZIP", gzip.compress)],
+)
+def test_t63_compressed_bodies_are_unpacked(encoding: str, pack: Callable[[bytes], bytes]) -> None:
+    packed = pack(b'{"a":1}')
+    limit = max(len(packed), 10)
+    found = environ(packed, CONTENT_LENGTH=str(len(packed)), HTTP_CONTENT_ENCODING=encoding)
+    assert read_json_bytes(found, limit=limit, read_timeout_s=1.0) == b'{"a":1}'
+
+
+@pytest.mark.parametrize(("encoding", "pack"), [("gzip", gzip.compress), ("zstd", zstandard.compress)])
+def test_t63_a_small_body_that_unpacks_to_a_large_one_is_refused(encoding: str, pack: Callable[[bytes], bytes]) -> None:
+    packed = pack(b" " * 1_000_000)
+    assert len(packed) < 10_000
+    with pytest.raises(RequestTooLarge):
+        read_json_bytes(
+            environ(packed, CONTENT_LENGTH=str(len(packed)), HTTP_CONTENT_ENCODING=encoding),
+            limit=10_000,
+            read_timeout_s=1.0,
+        )
+
+
+def test_t63_a_compressed_body_that_ends_early_is_refused() -> None:
+    packed = gzip.compress(b'{"a":1}')[:-6]
+    with pytest.raises(InvalidRequest):
+        read_json_bytes(
+            environ(packed, CONTENT_LENGTH=str(len(packed)), HTTP_CONTENT_ENCODING="gzip"),
+            limit=100,
+            read_timeout_s=1.0,
+        )
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,415 @@
+"""The driver's side of a run: try targets in turn until one serves, and read its answer up to the hand-over.
+
+Runs in its own greenlet and owns the upstream until there is something to hand over: a whole answer, the first content
+of a stream, or a failure. Knows nothing of the client's socket.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
+
+from omniroute.errors import (
+    InternalError,
+    OmniRouteError,
+    UpstreamError,
+    UpstreamProtocolError,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+    UrlBlocked,
+)
+from omniroute.formats.error_shapes import is_error_body
+from omniroute.formats.splice import scan
+from omniroute.formats.token_count import count, estimate
+from omniroute.formats.translate import ErrorInside
+from omniroute.formats.usage import Usage
+from omniroute.gateway.clocks import Clocks
+from omniroute.gateway.directory import Target
+from omniroute.gateway.exchange import Exchange, Inquiry, exchange_with, exchange_without_tokens
+from omniroute.gateway.faults import error_for
+from omniroute.gateway.handover import Call, Handover, OpenStream, Refusal, WholeAnswer
+from omniroute.gateway.ports import ReadTimeout, UpstreamResponse
+from omniroute.providers import classify, requests
+from omniroute.providers.profiles import preferred_format
+from omniroute.providers.upstream import UpstreamRequest
+from omniroute.records import AttemptRecord
+from omniroute.routing.attempts import Policy, Tried, most_telling, plan
+from omniroute.routing.failures import Failure, FailureClass, Sent, Success
+
+if TYPE_CHECKING:
+    from omniroute.gateway.accounting import Settlement
+
+MAX_ANSWER_BYTES: Final = 64 << 20
+_MAX_ERROR_BYTES: Final = 256 << 10
+_ERROR_WAIT_S: Final = 10.0
+"""How long the body of a refusal is waited for: its status says most, and the next target waits meanwhile."""
+_LEAST_SECRET: Final = 8
+"""Header values of a node count as secrets, but short ones (`1`, `true`) stand in many texts by chance."""
+_STREAMED: Final = ("event-stream", "ndjson")
+_UNSTREAMED: Final = re.compile(r"application/(?:[a-z.+-]*\+)?json|text/html|text/plain")
+
+
+@dataclass(slots=True)
+class _Clock:
+    """Moments of one attempt, in milliseconds since the request began."""
+
+    started_ms: float
+    connected_ms: float | None = None
+    content_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Rejection:
+    """A provider's own words, fit to be passed on. It holds its failure, by whose identity it is found."""
+
+    failure: Failure
+    status: int
+    body: bytes
+
+
+class Driver:
+    """Tries the targets of one request."""
+
+    def __init__(
+        self,
+        call: Call,
+        inquiry: Inquiry,
+        settlement: Settlement,
+        *,
+        send: Callable[[UpstreamRequest], UpstreamResponse],
+        clocks: Clocks,
+        started: float,
+        now: Callable[[], float],
+        wall: Callable[[], float],
+        sends_comments: bool,
+    ) -> None:
+        """`started`: when the request began on the monotonic clock `now`; `wall` is the time of day in seconds."""
+        self.stage = "connecting"
+        self._call = call
+        self._inquiry = inquiry
+        self._settlement = settlement
+        self._send = send
+        self._clocks = clocks
+        self._started = started
+        self._now = now
+        self._wall = wall
+        self._sends_comments = sends_comments
+        self._number = 0
+        self._rejections: dict[int, _Rejection] = {}
+
+    def serve(self, targets: Sequence[Target]) -> Handover:
+        """Try the targets in turn.
+
+        Raises:
+            OmniRouteError: no target can be asked this.
+        """
+        policy = Policy(deadline=self._started + self._clocks.before_commit_s)
+        attempts = plan(targets, policy, now=self._now)
+        step = next(attempts)
+        while True:
+            self.stage = "connecting"
+            outcome = self._attempt(step.candidate, step.number)
+            if isinstance(outcome, Failure) and outcome.kind == "opaque_token":
+                outcome = self._again_without_tokens(step.candidate, step.number, outcome)
+            if not isinstance(outcome, Failure):
+                with suppress(StopIteration):
+                    attempts.send(Success())
+                return outcome
+            try:
+                step = attempts.send(outcome)
+            except StopIteration as stop:
+                return self._refuse(stop.value)
+
+    def _refuse(self, tried: Sequence[Tried[Target]]) -> Refusal:
+        if not tried:
+            return Refusal(UpstreamTimeout("total"))
+        chosen = most_telling(tried)
+        if chosen.failure.kind == "context_length":
+            chosen = max((one for one in tried if one.failure.kind == chosen.failure.kind), key=_window_of)
+        elif chosen.failure.failure_class in _LIMITS:
+            chosen = min((one for one in tried if one.failure.failure_class in _LIMITS), key=_wait_of)
+        failure = self._with_numbers(chosen)
+        error = error_for(failure, chosen.candidate.provider.name, wall=self._wall())
+        rejection = self._rejections.get(id(chosen.failure))
+        return Refusal(error, None if rejection is None else (rejection.status, rejection.body))
+
+    def _again_without_tokens(
+        self, target: Target, number: int, refused: Failure
+    ) -> WholeAnswer | OpenStream | Failure:
+        """Ask a target once more that refused an opaque token of the history, now without any."""
+        exchange = exchange_without_tokens(self._inquiry, target)
+        if exchange is None or self._now() >= self._started + self._clocks.before_commit_s:
+            return refused
+        outcome = self._attempt(target, number + 1, exchange)
+        # The first refusal is about what the client sent.
+        return refused if isinstance(outcome, Failure) and outcome.kind == refused.kind else outcome
+
+    def _with_numbers(self, chosen: Tried[Target]) -> Failure:
+        """Fill in what a provider left unsaid of a request that is too long: the model's window, and our own count."""
+        failure = chosen.failure
+        if failure.kind != "context_length":
+            return failure
+        limit = _window_of(chosen) or None
+        used = failure.used
+        if used is None:
+            used = self._counted(chosen.candidate)
+            used = used if limit is None else max(used, limit + 1)
+        return replace(failure, used=used, limit=limit)
+
+    def _counted(self, target: Target) -> int:
+        inquiry = self._inquiry
+        spoken = preferred_format(target.provider, target.endpoints) or inquiry.dialect.format
+        try:
+            return count(inquiry.request, model=target.model, wire_format=spoken, pause=inquiry.pause)
+        except OmniRouteError:  # it was passed on unread, and is no request that we understand
+            return estimate(inquiry.top.body.decode())
+
+    def _attempt(
+        self, target: Target, number: int, exchange: Exchange | None = None
+    ) -> WholeAnswer | OpenStream | Failure:
+        self._number += 1
+        clock = _Clock(self._settlement.elapsed_ms())
+        exchange = exchange or exchange_with(self._inquiry, target)
+        if exchange is None:
+            raise InternalError
+        self._note_target(target, exchange)
+        response: UpstreamResponse | None = None
+        failure: Failure | None = _ENDED_BY_US
+        is_handed_over = False
+        try:
+            request = self._request(exchange, target, number)
+            answer_by = self._now() + request.deadlines.total_s
+            response = self._send(request)
+            clock.connected_ms = self._settlement.elapsed_ms()
+            if response.status >= 300:  # no redirect is followed: it would carry the credential elsewhere
+                failure = self._rejected(response, exchange)
+                return failure
+            if self._inquiry.is_stream:
+                opened = self._read_until_content(response, exchange, target, request.deadlines.content_s)
+                clock.content_ms = self._settlement.elapsed_ms()
+                is_handed_over = True
+                failure = None
+                return opened
+            whole = self._read_whole(response, exchange, target, answer_by)
+            failure = None
+            return whole  # noqa: TRY300 -- the other ways out of this block return as well
+        except ErrorInside as inside:
+            assert response is not None  # noqa: S101 - it was read
+            failure = self._classified(response.status, response.headers, inside.data, exchange)
+            return failure
+        except (UpstreamError, UrlBlocked) as error:
+            failure = _failure_of(error)
+            return failure
+        except (UnicodeDecodeError, RecursionError):
+            if response is None:  # not while the provider's bytes were read
+                raise
+            failure = Failure("protocol", FailureClass.TRANSIENT, message=_UNREADABLE)
+            return failure
+        except OmniRouteError as error:
+            failure = Failure("untranslatable", FailureClass.CALLER_FAULT, message=error.message, sent=Sent.NONE)
+            raise
+        except Exception:
+            failure = Failure("internal", FailureClass.UNKNOWN)
+            raise
+        finally:
+            if response is not None and not is_handed_over:
+                response.close()
+            self._settlement.add_attempt(
+                AttemptRecord(
+                    provider=target.provider.prefix,
+                    connection_id=target.connection_id,
+                    model=target.model,
+                    status=response.status if response is not None else None,
+                    failure_class=None if failure is None else failure.failure_class.value,
+                    kind=None if failure is None else failure.kind,
+                    started_ms=clock.started_ms,
+                    connected_ms=clock.connected_ms,
+                    first_content_ms=clock.content_ms,
+                    ended_ms=self._settlement.elapsed_ms(),
+                )
+            )
+
+    def _note_target(self, target: Target, exchange: Exchange) -> None:
+        record = self._settlement.record
+        record.provider, record.model = target.provider.prefix, target.model
+        record.connection_id = target.connection_id
+        record.upstream_format = exchange.format.value
+
+    def _request(self, exchange: Exchange, target: Target, number: int) -> UpstreamRequest:
+        body = exchange.body()
+        deadlines = self._clocks.stream if self._inquiry.is_stream else self._clocks.answer
+        if number > 1:  # what is left of the whole request is all that a later target gets
+            deadlines = deadlines.within(self._started + self._clocks.before_commit_s - self._now())
+        return requests.build(
+            exchange.endpoint,
+            model=target.model,
+            body=body,
+            client_headers=self._call.client_headers if exchange.is_verbatim else (),
+            stream=self._inquiry.is_stream,
+            deadlines=deadlines,
+        )
+
+    def _rejected(self, response: UpstreamResponse, exchange: Exchange) -> Failure:
+        try:
+            body = read_all(response, _ERROR_WAIT_S, _MAX_ERROR_BYTES, self._now)
+        except UpstreamError:
+            body = b""  # the status was said, and speaks for itself
+        return self._classified(response.status, response.headers, body, exchange)
+
+    def _classified(self, status: int, headers: Mapping[str, str], body: bytes, exchange: Exchange) -> Failure:
+        body = without_secrets(body, exchange.endpoint)
+        failure = classify.classify(exchange.format, status, headers, body, now=self._wall())
+        if (
+            exchange.is_verbatim
+            and status >= 400
+            and failure.failure_class is FailureClass.CALLER_FAULT
+            and is_error_body(exchange.format, body)
+        ):
+            self._rejections[id(failure)] = _Rejection(failure, status, body)
+        return failure
+
+    def _read_whole(
+        self, response: UpstreamResponse, exchange: Exchange, target: Target, answer_by: float
+    ) -> WholeAnswer:
+        body = read_all(response, answer_by - self._now(), MAX_ANSWER_BYTES, self._now)
+        usage, body = exchange.whole(body, is_stream=_says_stream(response))
+        return WholeAnswer(response.status, body, usage, target, response.headers)
+
+    def _read_until_content(
+        self, response: UpstreamResponse, exchange: Exchange, target: Target, within_s: float
+    ) -> OpenStream:
+        give_up_at = self._now() + within_s
+        if not _says_stream(response) and _UNSTREAMED.match(response.headers.get("content-type", "").lower()):
+            body = read_all(response, within_s, MAX_ANSWER_BYTES, self._now)
+            if not _is_json_object(body):
+                raise UpstreamProtocolError("The provider did not stream although a stream was asked for.")
+            stream, frames = exchange.replayed(body, self._trailer_of(target))
+            return OpenStream(response, stream, frames, target, exchange.endpoint, self._now(), exchange.at_end)
+        stream = exchange.stream(self._trailer_of(target))
+        while True:
+            try:
+                data = response.read(give_up_at - self._now())
+            except ReadTimeout:
+                raise UpstreamTimeout("content") from None
+            first = stream.feed(data) if data else stream.end()
+            if stream.error and not stream.has_content:
+                raise ErrorInside(stream.error)
+            if stream.has_content:
+                return OpenStream(response, stream, first, target, exchange.endpoint, self._now(), exchange.at_end)
+            if not data:
+                raise UpstreamProtocolError("The provider's stream ended before any content.")
+
+    def _trailer_of(self, target: Target) -> Callable[[Usage], bytes]:
+        return lambda usage: self._trailer(usage, target)
+
+    def _trailer(self, usage: Usage, target: Target) -> bytes:
+        """Facts known only at the end, as comment lines before the terminal event."""
+        if not self._sends_comments:
+            return b""
+        lines = [
+            f": x-omniroute-request-id={self._call.request_id}\n",
+            f": x-omniroute-model={in_ascii(target.name)}\n",
+            f": x-omniroute-provider={in_ascii(target.provider.prefix)}\n",
+        ]
+        if usage.input is not None:
+            lines.append(f": x-omniroute-tokens-in={usage.input}\n")
+        if usage.output is not None:
+            lines.append(f": x-omniroute-tokens-out={usage.output}\n")
+        lines.append(f": x-omniroute-attempts={self._number}\n\n")
+        return "".join(lines).encode("ascii")
+
+
+_LIMITS: Final = frozenset({FailureClass.RATE_LIMIT, FailureClass.QUOTA, FailureClass.LOCAL})
+_UNREADABLE: Final = "The provider's answer is not readable text."
+_ENDED_BY_US: Final = Failure("cancelled", FailureClass.CANCELLED)
+"""An attempt that neither served nor failed: the client left, or the server stopped."""
+
+
+def _window_of(tried: Tried[Target]) -> int:
+    """Return how much the target takes: in its own words, else as the catalogue has it; 0 when nobody says."""
+    facts = tried.candidate.facts
+    return tried.failure.limit or (facts.context if facts is not None and facts.context else 0)
+
+
+def _wait_of(tried: Tried[Target]) -> float:
+    """Return when the target may serve again; last of all one whose account lacks credit."""
+    if tried.failure.kind in {"no_credit", "blocked"}:
+        return float("inf")
+    return tried.failure.retry_after_s or 0.0
+
+
+def _says_stream(response: UpstreamResponse) -> bool:
+    content_type = response.headers.get("content-type", "").lower()
+    return any(kind in content_type for kind in _STREAMED)
+
+
+def _failure_of(error: UpstreamError | UrlBlocked) -> Failure:
+    match error:
+        case UrlBlocked():
+            return Failure("blocked", FailureClass.LOCAL, message=error.message, sent=Sent.NONE)
+        case UpstreamUnreachable():
+            return Failure("transport", FailureClass.TRANSIENT, sent=Sent.NONE)
+        case UpstreamTimeout():
+            sent = Sent.NONE if error.phase == "connect" else Sent.FULL
+            return Failure(f"timeout_{error.phase}", FailureClass.TRANSIENT, sent=sent)
+        case UpstreamProtocolError():
+            return Failure("protocol", FailureClass.TRANSIENT, message=error.message)
+        case _:
+            return Failure("unknown", FailureClass.UNKNOWN)
+
+
+def without_secrets(body: bytes, endpoint: requests.Endpoint) -> bytes:
+    """Take our credential out of a provider's error: some repeat the key that they refuse."""
+    for secret in endpoint.secrets:
+        if len(secret) >= _LEAST_SECRET:
+            body = body.replace(secret, b"[redacted]")
+    return body
+
+
+def error_of_answer(
+    response: UpstreamResponse, body: bytes, endpoint: requests.Endpoint, target: Target, wall: float
+) -> OmniRouteError:
+    """Return what to tell the caller about a provider's answer that is an error; `wall` is epoch seconds."""
+    body = without_secrets(body, endpoint)
+    failure = classify.classify(endpoint.format, response.status, response.headers, body, now=wall)
+    return error_for(failure, target.provider.name, wall=wall)
+
+
+def in_ascii(text: str) -> str:
+    """Return a text as a header can hold it: model names may have any letters."""
+    return text if text.isascii() and text.isprintable() else quote(text, safe="/:@+ ")
+
+
+def _is_json_object(body: bytes) -> bool:
+    try:
+        scan(body)
+    except OmniRouteError:
+        return False
+    return True
+
+
+def read_all(response: UpstreamResponse, timeout_s: float, limit: int, now: Callable[[], float]) -> bytes:
+    """Read a body to its end.
+
+    Raises:
+        UpstreamTimeout: it was not complete after `timeout_s`.
+        UpstreamProtocolError: it is larger than `limit` bytes, or broke off.
+    """
+    give_up_at = now() + timeout_s
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        try:
+            data = response.read(give_up_at - now())
+        except ReadTimeout:
+            raise UpstreamTimeout("total") from None
+        if not data:
+            return parts[0] if len(parts) == 1 else b"".join(parts)
+        size += len(data)
+        if size > limit:
+            raise UpstreamProtocolError("The provider's answer is too large.")
+        parts.append(data)

@@ -1,0 +1,431 @@
+"""One request as one target is asked it, and the target's answer as the client gets it.
+
+Two ways: :class:`Passthrough` where both sides speak the same format, so that bytes stay bytes, and
+:class:`Translation` where they do not. A passthrough falls back to the translation's machinery (from a format to
+itself) where a provider streams unasked or does not stream although asked to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Final, Protocol
+
+import msgspec
+
+from omniroute.formats import tokens
+from omniroute.formats.canonical import Answer, Request, Token
+from omniroute.formats.changes import NO_CHANGES, Changes
+from omniroute.formats.codec import Pause, Reply, StreamParser
+from omniroute.formats.estimates import Estimates, completed
+from omniroute.formats.events import Event, MessageStop
+from omniroute.formats.fold import Folder
+from omniroute.formats.media import urls_to_fetch, with_fetched
+from omniroute.formats.openai_responses.stream import ResponsesStream
+from omniroute.formats.profile import Profile
+from omniroute.formats.splice import TopLevel, rename_member, splice
+from omniroute.formats.tokenless import has_kept_token, without_token, without_tokens
+from omniroute.formats.translate import (
+    UPSTREAMS,
+    ErrorInside,
+    ThinkingOf,
+    TranslatedStream,
+    Whole,
+    read_answer,
+    translate_request,
+)
+from omniroute.formats.usage import Usage
+from omniroute.formats.way_back import WayBack, kept
+from omniroute.formats.wire import WireFormat
+from omniroute.gateway.dialects import Dialect, RelayedStream, Trailer
+from omniroute.gateway.directory import Target
+from omniroute.gateway.response_state import id_in
+from omniroute.providers.profiles import preferred_format, profile_of
+from omniroute.providers.requests import Endpoint
+
+_CARRY_THINKING: Final = frozenset({WireFormat.ANTHROPIC_MESSAGES, WireFormat.OPENAI_RESPONSES, WireFormat.GEMINI})
+"""Formats in which reasoning travels with its token. Only Gemini's has tokens on tool calls as well."""
+
+Kept = Mapping[str, tuple[str, Token | None]]
+"""Reasoning text and token by tool-call id."""
+
+
+class Backing(Protocol):
+    """What translating needs from the gateway around it."""
+
+    def fetch_media(self, urls: tuple[str, ...]) -> Mapping[str, tuple[str, str]]:
+        """Return MIME type and base64 data of what stands at these URLs.
+
+        Raises:
+            OmniRouteError: an address is not allowed, does not answer, or holds too much.
+        """
+        ...
+
+    def thinking_of(self, key_id: str, call_id: str) -> tuple[str, Token | None] | None:
+        """Return the reasoning that was kept for a tool call of this API key."""
+        ...
+
+    def remember(self, key_id: str, kept: Kept) -> None:
+        """Keep reasoning that the client's format cannot carry."""
+        ...
+
+    def wall(self) -> float:
+        """Return the time of day in epoch seconds."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Continued:
+    """What keeps an answer so that a later request can refer to it by id.
+
+    Attributes:
+        previous_id: the response that this request goes on from.
+        keep: takes the response object that we issued an id for.
+        keep_origin: takes an id that the connection of a target issued.
+    """
+
+    previous_id: str | None
+    keep: Callable[[bytes], None]
+    keep_origin: Callable[[str, Target], None]
+
+
+@dataclass(slots=True)
+class Inquiry:
+    """One client's request, whatever target it will go to; parsed as far as somebody needed it.
+
+    Attributes:
+        top: the checked body.
+        requested: the model name that the client used.
+        request_id: ids in translated answers are made from it.
+        key_id: whose reasoning may be looked up; "" for callers without a key.
+        continued: how a stateful protocol goes on after this answer; None for all others.
+        warning, losses: what a translation left out: for the answer's header, and all of it.
+    """
+
+    dialect: Dialect
+    top: TopLevel
+    requested: str
+    is_stream: bool
+    request_id: str
+    key_id: str
+    backing: Backing
+    pause: Pause
+    continued: Continued | None = None
+    warning: str = ""
+    losses: tuple[str, ...] = ()
+    _request: Request | None = None
+    _spliced: dict[tuple[str, WireFormat], bytes] | None = None
+    _is_marked: bool | None = None
+    _reply_id: str = ""
+
+    @property
+    def request(self) -> Request:
+        """The canonical request; parsed on first use.
+
+        Raises:
+            InvalidRequest: the body is not a request of the client's format.
+        """
+        if self._request is None:
+            parsed = self.dialect.parse_request(self.top.body, self.pause)
+            self._request = msgspec.structs.replace(parsed, model=self.requested, stream=self.is_stream)
+        return self._request
+
+    @property
+    def is_marked(self) -> bool:
+        """Whether the body carries opaque tokens that we wrapped: then it cannot go anywhere as it is."""
+        if self._is_marked is None:
+            self._is_marked = tokens.MARK in self.top.body
+        return self._is_marked
+
+    def spliced(self, target: Target, wire_format: WireFormat) -> bytes:
+        """Return the body with the few members replaced that passthrough replaces."""
+        key = (target.model, wire_format)
+        if self._spliced is None:
+            self._spliced = {}
+        body = self._spliced.get(key)
+        if body is None:
+            top = self.top
+            changes: dict[str, bytes | None] = {}
+            if "model" in top and target.model != self.requested:
+                changes["model"] = msgspec.json.encode(target.model)
+            if self.is_stream:
+                changes.update(self.dialect.stream_edits(top))
+            if (
+                self.dialect.stream_member
+                and top.value("stream") is None
+                and (self.is_stream != self.dialect.streams_by_default)
+            ):
+                changes["stream"] = b"true" if self.is_stream else b"false"
+            body = self._spliced[key] = splice(top, changes) if changes else top.body
+        return body
+
+    def reply(self, trailer: Trailer) -> Reply:
+        """Return what renderers need to know."""
+        request = self.request
+        if self.continued is not None and self.continued.previous_id is not None:
+            request = msgspec.structs.replace(request, previous_id=self.continued.previous_id)
+        return Reply(request, self.requested, self.reply_id, int(self.backing.wall()), trailer)
+
+    @property
+    def reply_id(self) -> str:
+        """Hex digits, unique per request and the same for all its attempts."""
+        if not self._reply_id:
+            self._reply_id = blake2b(self.request_id.encode(), digest_size=16).hexdigest()
+        return self._reply_id
+
+    def thinking_of(self, call_id: str) -> tuple[str, Token | None] | None:
+        """Return the reasoning that was kept for a tool call of this caller."""
+        return self.backing.thinking_of(self.key_id, call_id)
+
+    def remember(self, kept: Kept) -> None:
+        """Keep reasoning for this caller's next request."""
+        self.backing.remember(self.key_id, kept)
+
+
+class Exchange(Protocol):
+    """How one target is spoken to.
+
+    Attributes:
+        format: what it is spoken to in.
+        is_verbatim: its errors are in the client's own dialect.
+    """
+
+    format: WireFormat
+    endpoint: Endpoint
+    is_verbatim: bool
+
+    def body(self) -> bytes:
+        """Return the request's body for the target.
+
+        Raises:
+            OmniRouteError: the target cannot be asked this.
+        """
+        ...
+
+    def whole(self, body: bytes, *, is_stream: bool) -> tuple[Usage, bytes]:
+        """Read a whole answer, or a stream that nobody asked for: its usage, and the client's answer.
+
+        Raises:
+            ErrorInside: it is an error object.
+            UpstreamProtocolError: it is no answer of the format.
+        """
+        ...
+
+    def stream(self, trailer: Trailer) -> RelayedStream:
+        """Return a relay for a stream that begins."""
+        ...
+
+    def replayed(self, body: bytes, trailer: Trailer) -> tuple[RelayedStream, bytes]:
+        """Read a whole answer to a request for a stream: return it as a finished stream with all its frames."""
+        ...
+
+    def at_end(self, stream: RelayedStream) -> None:
+        """Do what is to be done before the last bytes of a stream leave."""
+        ...
+
+
+def exchange_with(inquiry: Inquiry, target: Target) -> Exchange | None:
+    """Return how to speak to a target; None when it speaks no format that we do."""
+    dialect = inquiry.dialect
+    own = target.endpoints.get(dialect.format)
+    if own is not None and dialect.new_stream is not None and not inquiry.is_marked:
+        return Passthrough(inquiry, target, own)
+    wire_format = dialect.format if own is not None else preferred_format(target.provider, target.endpoints)
+    if wire_format is None:
+        return None
+    return Translation(inquiry, target, target.endpoints[wire_format])
+
+
+def exchange_without_tokens(inquiry: Inquiry, target: Target) -> Translation | None:
+    """Return how to ask a target again that refused an opaque token; None when it was sent none.
+
+    A request in the target's own format takes the way through the canonical request as well.
+    """
+    own = target.endpoints.get(inquiry.dialect.format)
+    wire_format = inquiry.dialect.format if own is not None else preferred_format(target.provider, target.endpoints)
+    if wire_format is None:
+        return None
+    bare = Translation(inquiry, target, target.endpoints[wire_format], is_bare=True)
+    return bare if bare.had_tokens else None
+
+
+class Passthrough:
+    """Same format on both sides: the bytes stay."""
+
+    is_verbatim = True
+
+    def __init__(self, inquiry: Inquiry, target: Target, endpoint: Endpoint) -> None:
+        self.format = endpoint.format
+        self.endpoint = endpoint
+        self._inquiry = inquiry
+        self._target = target
+
+    def body(self) -> bytes:
+        """Return the client's own bytes, but for the few members that passthrough replaces."""
+        return self._inquiry.spliced(self._target, self.format)
+
+    def whole(self, body: bytes, *, is_stream: bool) -> tuple[Usage, bytes]:
+        """See :class:`Exchange`."""
+        if is_stream:
+            return self._translation().whole(body, is_stream=True)
+        dialect = self._inquiry.dialect
+        read = dialect.read_answer(body)
+        if read is None:
+            raise ErrorInside(body)
+        usage, named = read
+        if self._inquiry.continued is not None and (response_id := id_in(body)):
+            self._inquiry.continued.keep_origin(response_id, self._target)
+        if named and self._is_renamed:
+            renamed = msgspec.json.encode(self._inquiry.requested)
+            body = rename_member(body, dialect.model_member, named, renamed)
+        return usage, body
+
+    def stream(self, trailer: Trailer) -> RelayedStream:
+        """See :class:`Exchange`."""
+        inquiry = self._inquiry
+        assert inquiry.dialect.new_stream is not None  # noqa: S101 - `exchange_with` has looked
+        requested = inquiry.requested if self._is_renamed else None
+        return inquiry.dialect.framed(inquiry.dialect.new_stream(inquiry.top, requested, trailer))
+
+    def replayed(self, body: bytes, trailer: Trailer) -> tuple[RelayedStream, bytes]:
+        """See :class:`Exchange`."""
+        return self._translation().replayed(body, trailer)
+
+    def at_end(self, stream: RelayedStream) -> None:
+        """Remember where the response came from."""
+        if self._inquiry.continued is not None and isinstance(stream, ResponsesStream) and stream.response_id:
+            self._inquiry.continued.keep_origin(stream.response_id, self._target)
+
+    @property
+    def _is_renamed(self) -> bool:
+        return self._target.model != self._inquiry.requested
+
+    def _translation(self) -> Translation:
+        return Translation(self._inquiry, self._target, self.endpoint)
+
+
+class Translation:
+    """Different formats: through the canonical request and its events."""
+
+    is_verbatim = False
+
+    def __init__(self, inquiry: Inquiry, target: Target, endpoint: Endpoint, *, is_bare: bool = False) -> None:
+        """`is_bare`: no opaque token goes to the target, not even its own."""
+        self.format = endpoint.format
+        self.endpoint = endpoint
+        self._inquiry = inquiry
+        self._is_bare = is_bare
+        self._profile = profile_of(target.provider, target.model, target.facts, endpoint.format, target.connection_id)
+        self._changes: Changes = NO_CHANGES
+
+    @property
+    def profile(self) -> Profile:
+        """What the target takes."""
+        return self._profile
+
+    @property
+    def had_tokens(self) -> bool:
+        """Whether the request carries opaque tokens that the target could have seen."""
+        request = self._inquiry.request
+        return without_tokens(request, self._profile) is not None or has_kept_token(request, self._inquiry.thinking_of)
+
+    def body(self) -> bytes:
+        """Translate the request."""
+        inquiry = self._inquiry
+        request = inquiry.request
+        thinking_of: ThinkingOf = inquiry.thinking_of
+        if self._is_bare:
+            request = without_tokens(request, self._profile) or request
+            thinking_of = without_token(thinking_of)
+        urls = urls_to_fetch(request, self._profile)
+        if urls:
+            request = with_fetched(request, inquiry.backing.fetch_media(urls))
+        inquiry.pause()
+        translated = translate_request(request, self._profile, thinking_of=thinking_of, pause=inquiry.pause)
+        if self._is_bare:
+            translated.losses.drop("thinking")
+        self._changes = translated.changes
+        inquiry.warning = translated.losses.warning
+        inquiry.losses = translated.losses.paths
+        return translated.body
+
+    def whole(self, body: bytes, *, is_stream: bool) -> tuple[Usage, bytes]:
+        """See :class:`Exchange`."""
+        inquiry = self._inquiry
+        answer = completed(read_answer(body, self.format, self._way_back(), is_stream=is_stream), inquiry.request)
+        self._note(answer)
+        rendered = inquiry.dialect.render_answer(answer, inquiry.reply(_no_trailer))
+        if self._is_kept and inquiry.continued is not None:
+            inquiry.continued.keep(rendered)
+        return answer.usage, rendered
+
+    def stream(self, trailer: Trailer) -> RelayedStream:
+        """See :class:`Exchange`."""
+        return self._translated(trailer, UPSTREAMS[self.format].new_parser())
+
+    def replayed(self, body: bytes, trailer: Trailer) -> tuple[RelayedStream, bytes]:
+        """See :class:`Exchange`."""
+        answer = UPSTREAMS[self.format].parse_answer(body)
+        if answer is None:
+            raise ErrorInside(body)
+        stream = self._translated(trailer, Whole(answer))
+        return stream, stream.feed(b"")
+
+    def _translated(self, trailer: Trailer, parser: StreamParser) -> RelayedStream:
+        inquiry = self._inquiry
+        reply = inquiry.reply(trailer)
+        renderer = inquiry.dialect.new_renderer(reply)
+        # Messages is the one format whose streams begin with the length of the prompt.
+        estimates = Estimates(reply.request, at_start=inquiry.dialect.format is WireFormat.ANTHROPIC_MESSAGES)
+        uses: list[Callable[[Answer], None]] = []
+        if self._keeps_thinking:
+            uses.append(self._note)
+        if self._is_kept and (continued := inquiry.continued) is not None:
+            uses.append(lambda answer: continued.keep(inquiry.dialect.render_answer(answer, reply)))
+        on_events = _AtEnd(self.format, uses) if uses else None
+        return inquiry.dialect.framed(TranslatedStream(parser, renderer, self._way_back(), estimates, on_events))
+
+    def _way_back(self) -> WayBack:
+        inquiry = self._inquiry
+        return WayBack(self._changes, self._profile, inquiry.dialect.format, inquiry.reply_id)
+
+    @property
+    def _keeps_thinking(self) -> bool:
+        client = self._inquiry.dialect.format
+        if client is WireFormat.GEMINI:
+            return False
+        if client in _CARRY_THINKING:
+            return self.format is WireFormat.GEMINI
+        return self.format in _CARRY_THINKING or self._profile.returns_thinking
+
+    @property
+    def _is_kept(self) -> bool:
+        return self._inquiry.continued is not None and self._inquiry.request.store is not False
+
+    def at_end(self, stream: RelayedStream) -> None:
+        """Nothing: what is to be kept was kept when the last event passed."""
+
+    def _note(self, answer: Answer) -> None:
+        if self._keeps_thinking and (found := kept(answer, self._inquiry.dialect.format)):
+            self._inquiry.remember(found)
+
+
+class _AtEnd:
+    """Hands over the whole answer when the last event of a stream passes."""
+
+    def __init__(self, origin: WireFormat, uses: Sequence[Callable[[Answer], None]]) -> None:
+        self._folder = Folder(origin)
+        self._uses = uses
+
+    def __call__(self, events: list[Event]) -> None:
+        self._folder.see(events)
+        if any(isinstance(event, MessageStop) for event in events):
+            answer = self._folder.so_far
+            for use in self._uses:
+                use(answer)
+
+
+def _no_trailer(usage: Usage) -> bytes:
+    del usage
+    return b""

@@ -1,0 +1,216 @@
+"""What the Responses protocol keeps between requests: continuing by id, and asking for a response again.
+
+An id that the gateway issued stands for a conversation in our own store: a request that names it is expanded before it
+is planned, so that any target can serve it. An id that a provider issued pins the request to that connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from omniroute.errors import CallerError, InvalidRequest, NotFound
+from omniroute.formats.openai_responses import history
+from omniroute.formats.splice import TopLevel, scan, splice
+from omniroute.gateway.directory import Target
+
+_ID: Final = msgspec.json.Decoder(type=dict[str, msgspec.Raw])
+
+
+class Origin(Protocol):
+    """Which connection issued an id."""
+
+    @property
+    def connection_id(self) -> str:
+        """The connection."""
+        ...
+
+    @property
+    def provider(self) -> str:
+        """Its provider's prefix."""
+        ...
+
+    @property
+    def model(self) -> str:
+        """The model that answered."""
+        ...
+
+
+class ResponseStore(Protocol):
+    """Where responses are kept by id and owner; see `services.response_store`."""
+
+    def keep(self, owner: str, response_id: str, *, previous_id: str | None, items: bytes, response: bytes) -> None:
+        """Store an answer that the gateway issued an id for."""
+        ...
+
+    def conversation(self, owner: str, response_id: str) -> list[bytes] | None:
+        """Return the turns up to a response, oldest first."""
+        ...
+
+    def response(self, owner: str, response_id: str) -> bytes | None:
+        """Return the response object."""
+        ...
+
+    def items(self, owner: str, response_id: str) -> bytes | None:
+        """Return one turn."""
+        ...
+
+    def delete(self, owner: str, response_id: str) -> None:
+        """Remove a response; NotFound when there is none."""
+        ...
+
+    def keep_origin(self, owner: str, response_id: str, *, connection_id: str, provider: str, model: str) -> None:
+        """Remember which connection issued an id."""
+        ...
+
+    def origin(self, owner: str, response_id: str) -> Origin | None:
+        """Return where an id came from."""
+        ...
+
+    def forget_origin(self, owner: str, response_id: str) -> None:
+        """Forget an id that its provider has deleted."""
+        ...
+
+
+class NoResponses:
+    """Keeps nothing: every id is unknown."""
+
+    def keep(self, owner: str, response_id: str, *, previous_id: str | None, items: bytes, response: bytes) -> None:
+        """Forget it."""
+
+    def conversation(self, owner: str, response_id: str) -> list[bytes] | None:
+        """Know none."""
+        return None
+
+    def response(self, owner: str, response_id: str) -> bytes | None:
+        """Know none."""
+        return None
+
+    def items(self, owner: str, response_id: str) -> bytes | None:
+        """Know none."""
+        return None
+
+    def delete(self, owner: str, response_id: str) -> None:
+        """Know none."""
+        raise NotFound
+
+    def keep_origin(self, owner: str, response_id: str, *, connection_id: str, provider: str, model: str) -> None:
+        """Forget it."""
+
+    def origin(self, owner: str, response_id: str) -> Origin | None:
+        """Know none."""
+        return None
+
+    def forget_origin(self, owner: str, response_id: str) -> None:
+        """Know none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """A request with its conversation: the body to serve, the id it continues, the connection that must serve it."""
+
+    top: TopLevel
+    previous_id: str | None = None
+    pinned_to: Origin | None = None
+
+
+def resume(top: TopLevel, owner: str, store: ResponseStore, acted_on: frozenset[str]) -> Resumed:
+    """Read what a Responses request continues.
+
+    Raises:
+        NotFound: this caller never got such an id, or it has expired.
+    """
+    top = _with_items(top, owner, store, acted_on)
+    previous = top.value("previous_response_id")
+    if previous is None:
+        return Resumed(top)
+    if not isinstance(previous, str) or not previous:
+        raise InvalidRequest("'previous_response_id' must be a string.", param="previous_response_id")
+    turns = store.conversation(owner, previous)
+    if turns is not None:
+        return Resumed(scan(history.expand(top.body, turns), acted_on=acted_on), previous)
+    origin = store.origin(owner, previous)
+    if origin is not None:
+        return Resumed(top, previous, origin)
+    raise NotFound(
+        f"There is no response with the id {previous[:100]!r} to continue: it is unknown, has expired (after 24 hours) "
+        "or belongs to another API key. Send the whole conversation as 'input' instead.",
+        param="previous_response_id",
+    )
+
+
+def _with_items(top: TopLevel, owner: str, store: ResponseStore, acted_on: frozenset[str]) -> TopLevel:
+    """Put the items of our own answers where a request only refers to them; a provider's it knows itself."""
+    found: dict[str, bytes] = {}
+    for item_id in history.referenced_ids(top.body):
+        response_id = history.response_id_of(item_id)
+        turn = None if response_id is None else store.items(owner, response_id)
+        item = None if turn is None else history.find_item(turn, item_id)
+        if item is not None:
+            found[item_id] = item
+    return scan(history.resolve(top.body, found), acted_on=acted_on) if found else top
+
+
+def pinned(targets: Sequence[Target], origin: Origin) -> list[Target]:
+    """Return the targets on the connection that issued an id.
+
+    Raises:
+        CallerError: there is none (any more).
+    """
+    found = [target for target in targets if target.connection_id == origin.connection_id]
+    if not found:
+        raise CallerError(
+            f"'previous_response_id' was issued by a connection to {origin.provider} that the requested model is not "
+            "on (any more). Send the whole conversation as 'input' instead.",
+            status=409,
+            code="response_origin_gone",
+            param="previous_response_id",
+        )
+    return found
+
+
+def keep_issued(store: ResponseStore, owner: str, previous_id: str | None, turn: bytes) -> Callable[[bytes], None]:
+    """Return what stores a rendered response object; `turn` is the request's body as the client sent it."""
+
+    def keep(response: bytes) -> None:
+        response_id = msgspec.json.decode(_ID.decode(response)["id"])
+        items = history.stored_items(turn, response)
+        store.keep(owner, response_id, previous_id=previous_id, items=items, response=response)
+
+    return keep
+
+
+def id_in(response: bytes) -> str | None:
+    """Return the id of a provider's response object."""
+    try:
+        found: Any = msgspec.json.decode(_ID.decode(response).get("id", msgspec.Raw(b"null")))
+    except msgspec.DecodeError:
+        return None
+    return found if isinstance(found, str) else None
+
+
+def listed_items(turns: Sequence[bytes], query: Mapping[str, str]) -> bytes:
+    """Return the input items of a response as `GET /v1/responses/{id}/input_items` lists them."""
+    return history.input_items(
+        turns,
+        after=query.get("after"),
+        limit=_limit(query.get("limit")),
+        is_ascending=query.get("order") == "asc",
+    )
+
+
+def _limit(given: str | None) -> int:
+    if given is None:
+        return 20
+    if not (given.isascii() and given.isdigit() and 1 <= int(given[:6]) <= 100):
+        raise InvalidRequest("'limit' must be a whole number from 1 to 100.", param="limit")
+    return int(given)
+
+
+def cancelled(response: bytes) -> bytes:
+    """Return a finished response as the answer to its cancellation: it cannot be cancelled any more."""
+    top = scan(response)
+    return splice(top, {"background": b"false"}) if "background" in top else response

@@ -1,0 +1,350 @@
+"""The handler's side of a run: read the request, start the driver, wait for what it hands over, settle.
+
+Two greenlets serve a request. The *handler* belongs to the web server: it owns the client's socket and waits here for
+the *driver* (`driver.py`), which owns the upstream until there is something to hand over. A stream with content then
+belongs to the handler, which relays it without a second greenlet or a queue in between (decision record 0006); a slow
+client slows the provider through TCP.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+import gevent
+from gevent.event import AsyncResult
+
+from omniroute.errors import (
+    InternalError,
+    InvalidRequest,
+    MissingField,
+    OmniRouteError,
+    ServerDraining,
+    UnsupportedFeature,
+)
+from omniroute.formats.splice import TopLevel, scan
+from omniroute.formats.usage import Usage
+from omniroute.gateway.admitted import admitted_targets
+from omniroute.gateway.dialects import Dialect, Surface
+from omniroute.gateway.directory import Target
+from omniroute.gateway.driver import in_ascii
+from omniroute.gateway.exchange import Inquiry, exchange_with
+from omniroute.gateway.handover import (
+    CANCELLED_STATUS,
+    Answer,
+    Call,
+    ClientGone,
+    Handover,
+    OpenStream,
+    Refusal,
+    WholeAnswer,
+)
+from omniroute.gateway.ports import UpstreamResponse
+from omniroute.gateway.response_state import pinned, resume
+from omniroute.gateway.slices import Slices
+from omniroute.gateway.watch import ClientWatch
+from omniroute.records import RequestRecord
+
+if TYPE_CHECKING:
+    from omniroute.gateway.inference import Inference
+
+log = logging.getLogger(__name__)
+
+_UPSTREAM_ID: Final = re.compile(r"[\x21-\x7e]{1,200}")
+_WATCH_AFTER_S: Final = 0.02
+"""Answers that take longer than this are watched for a client that leaves; most short ones are over by then."""
+_MAX_TAG: Final = 64
+
+_OVER: Final[AsyncResult[Handover | None]] = AsyncResult()
+_OVER.set(None)
+
+
+class Run:
+    """One request in flight."""
+
+    def __init__(self, inference: Inference, call: Call, dialect: Dialect) -> None:
+        self.call = call
+        self.dialect = dialect
+        self.is_client_gone = False
+        self.is_stopped = False
+        self.stage = "reading"
+        self.started = inference.now()
+        self.clocks = inference.clocks
+        self.now = inference.now
+        self.wall = inference.wall
+        self._inference = inference
+        key = call.caller.key
+        self.settlement = inference.new_settlement(
+            RequestRecord(
+                request_id=call.request_id,
+                time=inference.wall(),
+                endpoint=call.endpoint,
+                client_format=dialect.format.value,
+                requested_model="",
+                api_key_id=call.caller.key_id,
+                tag=call.tag[:_MAX_TAG] if call.tag else None,
+                bytes_in=len(call.body),
+            ),
+            self.started,
+            is_private=key is not None and key.no_log,
+        )
+        self._handover: AsyncResult[Handover | None] = AsyncResult()
+        self._driver: gevent.Greenlet[..., None] | None = None
+        self._relay: UpstreamResponse | None = None
+        self._watch = ClientWatch(call.client_socket, self._on_client_gone)
+        self._inquiry: Inquiry | None = None
+        self._is_stream = False
+
+    def open(self) -> Answer:
+        """Read the request, start the driver, wait for what it hands over."""
+        inquiry, targets = self._read()
+        self._driver = gevent.spawn(self._drive, inquiry, targets)
+        if self._is_stream:
+            return self._open_stream()
+        handover = self.wait(None)  # every step of the driver has a time limit of its own
+        if handover is None or isinstance(handover, OpenStream):
+            raise InternalError
+        self._watch.stop()
+        return self._finish_whole(handover)
+
+    def wait(self, timeout_s: float | None) -> Handover | None:
+        """Wait for the driver; None when it has nothing yet after `timeout_s`. Longer waits watch the client.
+
+        Raises:
+            ClientGone: the client left meanwhile.
+        """
+        timer = gevent.get_hub().loop.timer(_WATCH_AFTER_S)
+        timer.start(self._watch.start)
+        try:
+            handover = self._handover.get(timeout=timeout_s)
+        except gevent.Timeout:
+            return None
+        finally:
+            timer.stop()
+            timer.close()
+        if self.is_client_gone:
+            raise ClientGone
+        return handover
+
+    def abandon(self, error: BaseException) -> None:
+        """Settle a run whose opening raised."""
+        if isinstance(error, OmniRouteError):
+            outcome = "cancelled" if isinstance(error, ServerDraining) else "failed"
+            self.close(outcome, status=self.dialect.status_of(error), error_code=error.error_code)
+        elif isinstance(error, ClientGone):
+            self.close("cancelled", status=CANCELLED_STATUS, error_code="client_gone")
+        else:
+            self.close("failed", status=500, error_code="internal_error")
+
+    def close(
+        self,
+        outcome: str,
+        *,
+        status: int,
+        usage: Usage | None = None,
+        error_code: str | None = None,
+        bytes_out: int = 0,
+    ) -> None:
+        """End the run: stop the driver, free the watch, settle. Idempotent; the first outcome counts."""
+        self._watch.end()
+        driver = self._driver
+        if driver is not None and not driver.dead:
+            driver.kill()
+        handed_over = self._handover.value if self._handover.ready() else None
+        if isinstance(handed_over, OpenStream):
+            handed_over.response.close()  # also when the client left before the handler took it over
+            usage = usage or handed_over.stream.usage
+        elif isinstance(handed_over, WholeAnswer):
+            usage = usage or handed_over.usage
+        try:
+            self.settlement.settle(outcome, status=status, usage=usage, error_code=error_code, bytes_out=bytes_out)
+        finally:
+            self._inference.runs.pop(self.call.request_id, None)
+            # What refers back to this run is let go, so that it dies now and not in some later collection.
+            self._driver = None
+            self._handover = _OVER
+            self._forget_request()
+
+    def stop_for_drain(self) -> None:
+        """End the run from outside with `server_draining`; safe from any greenlet."""
+        self.is_stopped = True
+        if self._relay is not None:
+            self._relay.abort()
+        elif self._driver is not None and not self._handover.ready():
+            self._driver.kill(block=False)
+            self._handover.set(Refusal(ServerDraining(retry_after_s=5, should_retry=True)))
+
+    def take_over(self, opened: OpenStream) -> None:
+        """Make the handler the owner of the upstream; the client is watched while it is relayed."""
+        self.stage = "streaming"
+        self._relay = opened.response
+        if self.is_stopped:
+            opened.response.abort()
+        self._forget_request()  # no other target can follow, and the stream may be open for minutes
+        self._watch.start()
+        self.settlement.note_first_content()
+
+    def _forget_request(self) -> None:
+        """Let go of what the client sent: an agent's request is a hundred kilobytes and more."""
+        self.call = replace(self.call, body=b"")
+        self._inquiry = None
+
+    def facts(self, target: Target) -> dict[str, str]:
+        """Headers that say what served."""
+        attempts = self.settlement.attempts
+        headers = {
+            "X-OmniRoute-Model": in_ascii(target.name),
+            "X-OmniRoute-Provider": in_ascii(target.provider.prefix),
+            "X-OmniRoute-Attempts": str(attempts),
+            "X-OmniRoute-Decision": f"strategy=single; reason={'head' if attempts == 1 else 'fallback'}; waited_ms=0",
+            "X-OmniRoute-Latency-Ms": str(round(self.settlement.elapsed_ms())),
+        }
+        if attempts > 1:
+            headers["X-OmniRoute-Fallback-Attempts"] = str(attempts - 1)
+        if self._inquiry is not None and self._inquiry.warning:
+            headers["X-OmniRoute-Warning"] = in_ascii(self._inquiry.warning)
+        return headers
+
+    @property
+    def heartbeat(self) -> bytes:
+        """What fills silence on this client's stream."""
+        return self.dialect.heartbeat if self._inference.sends_comments else self.dialect.quiet_heartbeat
+
+    # --- reading the request -----------------------------------------------------------------------------------------
+
+    def _read(self) -> tuple[Inquiry, Sequence[Target]]:
+        call = self.call
+        top = scan(call.body, acted_on=self.dialect.acted_on)
+        resumed = None
+        if self.dialect.surface is Surface.OPENAI_RESPONSES:
+            resumed = resume(top, call.caller.key_id or "", self._inference.responses, self.dialect.acted_on)
+            top = resumed.top
+        model = self._model(top)
+        self.settlement.record.requested_model = model[:240]
+        self._is_stream = self.settlement.record.stream = self._wants_stream(top)
+        self._check_conversation(top)
+        inquiry = self._inquiry = self._inference.new_inquiry(
+            call, self.dialect, top, model=model, is_stream=self._is_stream, pause=Slices(self.now)
+        )
+        targets = self._targets(model, inquiry)
+        if resumed is not None:
+            inquiry.continued = self._inference.continued(call, resumed)
+            if resumed.pinned_to is not None:
+                targets = pinned(targets, resumed.pinned_to)
+        return inquiry, targets
+
+    def _model(self, top: TopLevel) -> str:
+        model = self.call.model if self.call.model is not None else top.value("model")
+        if model is None:
+            raise MissingField("The field 'model' is required.", param="model")
+        if not isinstance(model, str) or not model:
+            raise InvalidRequest("'model' must be a non-empty string.", param="model")
+        return model
+
+    def _wants_stream(self, top: TopLevel) -> bool:
+        if self.call.is_stream is not None:
+            return self.call.is_stream
+        stream = top.value("stream")
+        if stream is not None and not isinstance(stream, bool):
+            raise InvalidRequest("'stream' must be true or false.", param="stream")
+        if stream is not None:
+            return stream
+        return self.call.accepts_stream or self.dialect.streams_by_default
+
+    def _check_conversation(self, top: TopLevel) -> None:
+        members = self.dialect.conversation
+        if not any(member in top for member in members):
+            raise MissingField(f"The field '{members[0]}' is required.", param=members[0])
+        span = top.spans.get("messages")
+        if span is not None and members == ("messages",) and not self.call.body.startswith(b"[", span[0]):
+            raise InvalidRequest("'messages' must be an array.", param="messages")
+
+    def _targets(self, model: str, inquiry: Inquiry) -> Sequence[Target]:
+        targets = admitted_targets(self.call.caller, model, self._inference.resolve)
+        usable = [target for target in targets if exchange_with(inquiry, target) is not None]
+        if not usable:
+            raise UnsupportedFeature(f"{targets[0].provider.name} does not serve conversations.", param="model")
+        return usable
+
+    # --- handing back --------------------------------------------------------------------------------------------
+
+    def _open_stream(self) -> Answer:
+        from omniroute.gateway.relay import EventStream, stream_headers
+
+        handover = self.wait(self.clocks.commit_after_s)
+        if isinstance(handover, WholeAnswer):
+            raise InternalError
+        if isinstance(handover, Refusal):
+            return self._finish_whole(handover)
+        headers = stream_headers(self.dialect)
+        if handover is not None:
+            headers.update(self.facts(handover.target))
+            headers.update(_passed_back(handover.response.headers))
+        return Answer(200, headers, EventStream(self, handover))
+
+    def _finish_whole(self, handover: WholeAnswer | Refusal) -> Answer:
+        if isinstance(handover, Refusal):
+            if handover.verbatim is None:
+                raise handover.error
+            status, body = handover.verbatim
+            self.close("failed", status=status, error_code=handover.error.error_code, bytes_out=len(body))
+            headers = {
+                "Content-Type": "application/json",
+                "X-OmniRoute-Error-Code": in_ascii(handover.error.error_code),
+                "x-should-retry": "false",
+            }
+            return Answer(status, headers, body)
+        usage = handover.usage
+        self.settlement.note_first_content()
+        headers = self.facts(handover.target)
+        headers["Content-Type"] = "application/json"
+        if usage.input is not None:
+            headers["X-OmniRoute-Tokens-In"] = str(usage.input)
+        if usage.output is not None:
+            headers["X-OmniRoute-Tokens-Out"] = str(usage.output)
+        headers.update(_passed_back(handover.headers))
+        self.close("success", status=handover.status, usage=usage, bytes_out=len(handover.body))
+        return Answer(handover.status, headers, handover.body)
+
+    def _on_client_gone(self) -> None:
+        """Called in the hub: must not block."""
+        self.is_client_gone = True
+        if self._relay is not None:
+            self._relay.abort()
+            return
+        if self._driver is not None:
+            self._driver.kill(block=False)
+        if not self._handover.ready():
+            self._handover.set(None)
+
+    # --- the driver's greenlet ---------------------------------------------------------------------------------------
+
+    def _drive(self, inquiry: Inquiry, targets: Sequence[Target]) -> None:
+        handover: Handover
+        try:
+            handover = self._inference.new_driver(self.call, inquiry, self.settlement, self.started).serve(targets)
+        except OmniRouteError as error:
+            handover = Refusal(error)
+        except Exception:
+            log.exception("request %s failed in its driver", self.call.request_id)
+            handover = Refusal(InternalError())
+        if self._handover.ready():  # the handler was told to stop meanwhile and waits for nothing any more
+            if isinstance(handover, OpenStream):
+                handover.response.close()
+            return
+        self._handover.set(handover)
+
+
+def _passed_back(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return what a provider says about its own request, where it is what it claims to be."""
+    passed = {}
+    identity = headers.get("x-request-id") or headers.get("request-id")
+    if identity is not None and _UPSTREAM_ID.fullmatch(identity):
+        passed["X-Upstream-Request-Id"] = identity
+    took = headers.get("openai-processing-ms")
+    if took is not None and took.isascii() and took.isdigit() and len(took) <= 12:
+        passed["openai-processing-ms"] = took
+    return passed
