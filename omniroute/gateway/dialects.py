@@ -67,18 +67,27 @@ class Surface(StrEnum):
 
 
 class RelayedStream(Protocol):
-    """A stream on its way to the client: bytes of the provider in, bytes for the client out.
+    """A stream on its way to the client: bytes of the provider in, bytes for the client out."""
 
-    Attributes:
-        has_content: the first content has been seen; from then on :meth:`feed` forwards.
-        is_complete: the terminal signal has been forwarded; nothing may follow.
-        error: the provider's error as it sent it, None while there is none.
-    """
+    @property
+    def has_content(self) -> bool:
+        """Whether the first content has been seen; from then on :meth:`feed` forwards."""
+        ...
 
-    has_content: bool
-    is_complete: bool
-    error: bytes | None
-    usage: Usage
+    @property
+    def is_complete(self) -> bool:
+        """Whether the terminal signal has been forwarded; nothing may follow."""
+        ...
+
+    @property
+    def error(self) -> bytes | None:
+        """The provider's error as it sent it, None while there is none."""
+        ...
+
+    @property
+    def usage(self) -> Usage:
+        """What the provider has reported so far."""
+        ...
 
     @property
     def is_verbatim(self) -> bool:
@@ -173,6 +182,12 @@ def _chat_edits(top: TopLevel) -> Edits:
     return {"stream_options": msgspec.json.encode({**options, "include_usage": True})}
 
 
+def _gemini_stream(top: TopLevel, requested: str | None, trailer: Trailer) -> RelayedStream:
+    config = top.value("generationConfig") or top.value("generation_config")
+    asked = (config.get("candidateCount") or config.get("candidate_count")) if isinstance(config, dict) else None
+    return GeminiStream(requested, trailer, candidates=asked if isinstance(asked, int) else 1)
+
+
 def _no_edits(top: TopLevel) -> Edits:
     del top
     return {}
@@ -214,7 +229,7 @@ _GEMINI: Final = Dialect(
     render_error=gemini_errors.render,
     render_in_stream=gemini_errors.render_in_stream,
     read_answer=gemini_response.read_answer,
-    new_stream=lambda _, requested, trailer: GeminiStream(requested, trailer),
+    new_stream=_gemini_stream,
     stream_edits=_no_edits,
     model_member="modelVersion",
     stream_member=False,

@@ -169,6 +169,8 @@ class TestDatabase:
     @pytest.mark.parametrize(("step", "words"), [(1, "is newer than this program's"), (-1, "this version needs")])
     def test_another_version(self, subject: Subject, database: Database, step: int, words: str) -> None:
         with database.connected(is_write=True) as connection:
+            older = "DELETE FROM schema_version WHERE version < (SELECT max(version) FROM schema_version)"
+            connection.exec_driver_sql(older)
             connection.exec_driver_sql(f"UPDATE schema_version SET version = version + {step}")
             connection.commit()
 

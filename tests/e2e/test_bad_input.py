@@ -36,7 +36,7 @@ CASES: list[tuple[str, bytes, dict[str, str], int, str]] = [
     ("no-connection", b'{"model":"groq/x","messages":[]}', JSON_TYPE, 404, "model_not_found"),
     ("no-type", json.dumps(GOOD).encode(), {}, 415, "unsupported_media_type"),
     ("wrong-type", json.dumps(GOOD).encode(), {"Content-Type": "text/plain"}, 415, "unsupported_media_type"),
-    ("compressed", json.dumps(GOOD).encode(), {**JSON_TYPE, "Content-Encoding": "gzip"}, 415, "unsupported_media_type"),
+    ("compressed", json.dumps(GOOD).encode(), {**JSON_TYPE, "Content-Encoding": "br"}, 415, "unsupported_media_type"),
 ]
 
 
