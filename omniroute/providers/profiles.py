@@ -83,6 +83,7 @@ RULES: Final[tuple[_Rule, ...]] = (
         thinking_field=None,
         takes=frozenset({MediaKind.IMAGE, MediaKind.DOCUMENT, MediaKind.AUDIO}),
     ),
+    _rule([_RESPONSES], reasoning=ReasoningStyle.EFFORT),
     # Reasoning models of the vendor know no sampling knobs; the others know no effort.
     _rule([_CHAT, _RESPONSES], *_OPENAI, "codex", reasoning=ReasoningStyle.NONE),
     _rule(
@@ -97,7 +98,6 @@ RULES: Final[tuple[_Rule, ...]] = (
         takes_logprobs=False,
     ),
     _rule([_CHAT, _RESPONSES], *_OPENAI, model=r"^o\d", efforts=_LOW_TO_HIGH),
-    _rule([_RESPONSES], reasoning=ReasoningStyle.EFFORT),
     # Hosts that refuse a tool loop without the reasoning that led to the call.
     _rule(
         [_CHAT],
