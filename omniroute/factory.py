@@ -39,10 +39,9 @@ from omniroute.gateway.counting import Counting
 from omniroute.gateway.directory import Directories
 from omniroute.gateway.egress import Egress
 from omniroute.gateway.inference import Inference
-from omniroute.gateway.sandbox_transport import SandboxTransport
 from omniroute.gateway.stored_responses import StoredResponses
 from omniroute.gateway.tokenizer import Tokenizer
-from omniroute.gateway.transport import HttpTransport, RoutedTransport
+from omniroute.gateway.transport import HttpTransport, OnDemand, RoutedTransport
 from omniroute.providers import catalog
 from omniroute.services import first_start, secrets_at_start
 from omniroute.services.access import AccessControl
@@ -72,6 +71,7 @@ from omniroute.storage.schema import ensure_schema
 from omniroute.storage.snapshot import SnapshotHolder
 
 if TYPE_CHECKING:
+    from omniroute.gateway.ports import Transport
     from omniroute.records import ApiKey
 
 log = logging.getLogger(__name__)
@@ -170,7 +170,7 @@ def _container(settings: Settings) -> Container:
     egress = Egress(settings)
     transport = RoutedTransport(
         HttpTransport(guard=egress, now=time.monotonic, ca_bundle=settings.ca_bundle),
-        SandboxTransport(now=time.monotonic),
+        OnDemand(_sandbox),
     )
     request_log = LogWriter(database, settings.data_dir / "spool")
     metrics = Metrics(settings.data_dir / "runtime" / "metrics") if settings.metrics else NoMetrics()
@@ -286,6 +286,12 @@ def _container(settings: Settings) -> Container:
         transport=transport,
         metrics=metrics,
     )
+
+
+def _sandbox() -> Transport:
+    from omniroute.gateway.sandbox_transport import SandboxTransport
+
+    return SandboxTransport(now=time.monotonic)
 
 
 def _attach_database(app: Flask, settings: Settings) -> None:

@@ -156,7 +156,9 @@ class HttpTransport:
         scheme, host, port, is_local = origin
         failure: Exception | None = None
         with gevent.Timeout(request.deadlines.connect_s, UpstreamTimeout("connect")):
-            addresses = self._guard(host, port, is_local=is_local, is_operator=request.is_operator)
+            addresses = request.addresses or self._guard(
+                host, port, is_local=is_local, is_operator=request.is_operator
+            )
             for address in addresses:
                 try:
                     return self._open(scheme, host, address, port, origin)
@@ -445,6 +447,20 @@ def _decoder_for(encoding: str) -> Any:
     if encoding in {"gzip", "x-gzip", "deflate"}:
         return zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
     raise UpstreamProtocolError("The provider used a content encoding that was not asked for.")
+
+
+class OnDemand:
+    """A transport that is made when it is first used: the simulated provider is a tenth of a second of imports."""
+
+    def __init__(self, make: Callable[[], Transport]) -> None:
+        self._make = make
+        self._made: Transport | None = None
+
+    def send(self, request: UpstreamRequest) -> UpstreamResponse:
+        """See :class:`Transport`."""
+        if self._made is None:
+            self._made = self._make()
+        return self._made.send(request)
 
 
 class RoutedTransport:
