@@ -59,6 +59,7 @@ class Surface(StrEnum):
     OPENAI_CHAT = "openai_chat"
     OPENAI_COMPLETIONS = "openai_completions"
     OPENAI_RESPONSES = "openai_responses"
+    RESPONSES_COMPACT = "responses_compact"
     ANTHROPIC_MESSAGES = "anthropic_messages"
     GEMINI = "gemini"
     GEMINI_ARRAY = "gemini_array"
@@ -134,6 +135,7 @@ class Dialect:
         stream_type: content type of a stream.
         new_stream: the observer of a passthrough; None for a protocol that no provider is spoken to in.
         framed: puts the frames of the format into another framing.
+        sub_path: what stands behind the format's own path; only providers of the format have it.
     """
 
     surface: Surface
@@ -156,6 +158,7 @@ class Dialect:
     quiet_heartbeat: bytes = b""
     stream_type: str = "text/event-stream; charset=utf-8"
     framed: Callable[[RelayedStream], RelayedStream] = lambda stream: stream
+    sub_path: str = ""
 
 
 def _stream_options(top: TopLevel) -> dict[str, Any]:
@@ -256,6 +259,25 @@ _OLLAMA: Final = Dialect(
     stream_type="application/x-ndjson",
 )
 
+_RESPONSES: Final = Dialect(
+    surface=Surface.OPENAI_RESPONSES,
+    format=WireFormat.OPENAI_RESPONSES,
+    conversation=("input", "prompt", "previous_response_id", "conversation"),
+    acted_on=frozenset(
+        {"model", "stream", "input", "instructions", "max_output_tokens", "tools", "store", "background"}
+        | {"previous_response_id"}
+    ),
+    parse_request=responses_request_parser.parse_request,
+    render_answer=responses_response.render_answer,
+    new_renderer=ResponsesRenderer,
+    status_of=responses_errors.status_of,
+    render_error=_without_id(responses_errors.render),
+    render_in_stream=_without_id(responses_errors.render_in_stream),
+    read_answer=responses_response.read_answer,
+    new_stream=lambda _, requested, trailer: ResponsesStream(requested, trailer),
+    stream_edits=_no_edits,
+)
+
 DIALECTS: Final[Mapping[Surface, Dialect]] = MappingProxyType(
     {
         Surface.OPENAI_CHAT: _CHAT,
@@ -270,20 +292,13 @@ DIALECTS: Final[Mapping[Surface, Dialect]] = MappingProxyType(
             read_answer=_unread,
             new_stream=None,
         ),
-        Surface.OPENAI_RESPONSES: Dialect(
-            surface=Surface.OPENAI_RESPONSES,
-            format=WireFormat.OPENAI_RESPONSES,
-            conversation=("input", "prompt", "previous_response_id", "conversation"),
-            acted_on=frozenset({"model", "stream", "input", "instructions", "max_output_tokens", "tools"}),
-            parse_request=responses_request_parser.parse_request,
-            render_answer=responses_response.render_answer,
-            new_renderer=ResponsesRenderer,
-            status_of=responses_errors.status_of,
-            render_error=_without_id(responses_errors.render),
-            render_in_stream=_without_id(responses_errors.render_in_stream),
-            read_answer=responses_response.read_answer,
-            new_stream=lambda _, requested, trailer: ResponsesStream(requested, trailer),
-            stream_edits=_no_edits,
+        Surface.OPENAI_RESPONSES: _RESPONSES,
+        Surface.RESPONSES_COMPACT: replace(
+            _RESPONSES,
+            surface=Surface.RESPONSES_COMPACT,
+            conversation=("input", "previous_response_id"),
+            stream_member=False,
+            sub_path="/compact",
         ),
         Surface.ANTHROPIC_MESSAGES: Dialect(
             surface=Surface.ANTHROPIC_MESSAGES,

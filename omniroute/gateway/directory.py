@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from omniroute.errors import InvalidRequest, ModelNotFound
+from omniroute.errors import InvalidRequest, ModelNotFound, NotFound
 from omniroute.formats.wire import WireFormat
 from omniroute.providers.catalog import Catalogue
 from omniroute.providers.requests import Endpoint, NotUsable, prepare, provider_of_node
@@ -30,6 +30,8 @@ _SUGGESTIONS: Final = 3
 _LISTED_CANDIDATES: Final = 10
 _UNFIT: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\\\u2028\u2029\ud800-\udfff]|^/|/$|\.\.|(?:^|/)\.(?:/|$)")
 _GEMINI_PREFIX: Final = "models/"
+_LONG_WINDOW: Final = "[1m]"
+"""What some clients write behind a Claude model's name; the vendor is told by a beta header, which they send as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +164,42 @@ class Directory:
         self._found[name] = found
         return found
 
+    def resolve_at(self, provider_name: str, name: str) -> Targets:
+        """Return the targets of a model at one provider, whose prefix the name may lack.
+
+        Raises:
+            NotFound: `provider_not_found`.
+            InvalidRequest: the name is not one, or another provider's (`model_provider_mismatch`).
+            ModelNotFound: the provider has no connection.
+        """
+        provider = self.named_provider(provider_name)
+        name = _checked(name)
+        if name not in self._catalogue.models_of(provider.id):  # some have ids that look like another's prefix
+            prefix, slash, model = name.partition("/")
+            other = self._providers.get(prefix.lower()) if slash else None
+            if other is not None and other.id != provider.id:
+                raise InvalidRequest(
+                    f"The model {name[:100]!r} belongs to another provider than {provider.prefix}: ask for "
+                    f"'{provider.prefix}/…', or use the path without a provider.",
+                    param="model",
+                    code="model_provider_mismatch",
+                )
+            name = model if other is not None else name
+        if provider.id not in self._legs:
+            raise self._not_found(f"{provider.prefix}/{name}", provider, name)
+        return self._targets(provider, name)
+
+    def named_provider(self, name: str) -> Provider:
+        """Return the provider or node with this id, prefix or alias.
+
+        Raises:
+            NotFound: `provider_not_found`.
+        """
+        provider = self.provider(name)
+        if provider is None:
+            raise NotFound(f"There is no provider {name[:100]!r}.", code="provider_not_found")
+        return provider
+
     def _find(self, name: str) -> Targets:
         prefix, slash, model = name.partition("/")
         provider = self._providers.get(prefix.lower()) if slash else None
@@ -249,7 +287,7 @@ class Directory:
 def _checked(name: str) -> str:
     if len(name) > MAX_NAME:
         raise InvalidRequest(f"'model' must have at most {MAX_NAME} characters.", param="model")
-    name = name.strip().removeprefix(_GEMINI_PREFIX)
+    name = name.strip().removeprefix(_GEMINI_PREFIX).removesuffix(_LONG_WINDOW)
     if not name or len(name.partition("/")[2] or name) > MAX_MODEL_ID:
         raise InvalidRequest(f"'model' must have 1 to {MAX_MODEL_ID} characters.", param="model")
     if _UNFIT.search(name):

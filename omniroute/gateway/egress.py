@@ -305,15 +305,15 @@ class Egress:
             self._check_address(address, url_class=url_class, is_local=is_local)
         return tuple(answers)
 
-    def check_foreign(self, url: str) -> None:
-        """Check a URL that a caller of the gateway supplied, and every address that its name has.
+    def check_foreign(self, url: str) -> tuple[str, ...]:
+        """Check a URL that a caller of the gateway supplied, and return the addresses that its name has.
 
         Raises:
             UrlBlocked: the URL may not be used.
             UpstreamUnreachable: the name does not resolve.
         """
         destination = self.check_url(url, url_class=UrlClass.FOREIGN)
-        self.resolve(destination.host, destination.port, is_local=False, url_class=UrlClass.FOREIGN)
+        return self.resolve(destination.host, destination.port, is_local=False, url_class=UrlClass.FOREIGN)
 
     def __call__(self, host: str, port: int, *, is_local: bool, is_operator: bool) -> tuple[str, ...]:
         """Resolve for the transport: a catalogue row declared local may reach loopback like an operator's node."""

@@ -8,12 +8,13 @@ itself) where a provider streams unasked or does not stream although asked to.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Final, Protocol
 
 import msgspec
 
+from omniroute.errors import UpstreamProtocolError
 from omniroute.formats import tokens
 from omniroute.formats.canonical import Answer, Request, Token
 from omniroute.formats.changes import NO_CHANGES, Changes
@@ -81,13 +82,13 @@ class Continued:
 
     Attributes:
         previous_id: the response that this request goes on from.
-        keep: takes the response object that we issued an id for.
-        keep_origin: takes an id that the connection of a target issued.
+        keep: takes the response object that we issued an id for; None where nothing is to be kept.
+        keep_origin: takes an id that the connection of a target issued; the same.
     """
 
     previous_id: str | None
-    keep: Callable[[bytes], None]
-    keep_origin: Callable[[str, Target], None]
+    keep: Callable[[bytes], None] | None = None
+    keep_origin: Callable[[str, Target], None] | None = None
 
 
 @dataclass(slots=True)
@@ -100,7 +101,8 @@ class Inquiry:
         request_id: ids in translated answers are made from it.
         key_id: whose reasoning may be looked up; "" for callers without a key.
         continued: how a stateful protocol goes on after this answer; None for all others.
-        warning, losses: what a translation left out: for the answer's header, and all of it.
+        note: what the request did not get as asked, whatever target serves it; for the answer's header.
+        warning, losses: what a translation left out: for the same header, and all of it.
     """
 
     dialect: Dialect
@@ -112,12 +114,14 @@ class Inquiry:
     backing: Backing
     pause: Pause
     continued: Continued | None = None
+    note: str = ""
     warning: str = ""
     losses: tuple[str, ...] = ()
     _request: Request | None = None
     _spliced: dict[tuple[str, WireFormat], bytes] | None = None
     _is_marked: bool | None = None
     _reply_id: str = ""
+    _fetched: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     @property
     def request(self) -> Request:
@@ -174,6 +178,13 @@ class Inquiry:
             self._reply_id = blake2b(self.request_id.encode(), digest_size=16).hexdigest()
         return self._reply_id
 
+    def fetch(self, urls: tuple[str, ...]) -> Mapping[str, tuple[str, str]]:
+        """Return what stands at these URLs, fetched once for all targets; see :meth:`Backing.fetch_media`."""
+        missing = tuple(url for url in urls if url not in self._fetched)
+        if missing:
+            self._fetched.update(self.backing.fetch_media(missing))
+        return self._fetched
+
     def thinking_of(self, call_id: str) -> tuple[str, Token | None] | None:
         """Return the reasoning that was kept for a tool call of this caller."""
         return self.backing.thinking_of(self.key_id, call_id)
@@ -229,6 +240,8 @@ def exchange_with(inquiry: Inquiry, target: Target) -> Exchange | None:
     """Return how to speak to a target; None when it speaks no format that we do."""
     dialect = inquiry.dialect
     own = target.endpoints.get(dialect.format)
+    if dialect.sub_path:
+        return None if own is None else SubPath(inquiry, target, own)
     if own is not None and dialect.new_stream is not None and not inquiry.is_marked:
         return Passthrough(inquiry, target, own)
     wire_format = dialect.format if own is not None else preferred_format(target.provider, target.endpoints)
@@ -242,6 +255,8 @@ def exchange_without_tokens(inquiry: Inquiry, target: Target) -> Translation | N
 
     A request in the target's own format takes the way through the canonical request as well.
     """
+    if inquiry.dialect.sub_path:
+        return None
     own = target.endpoints.get(inquiry.dialect.format)
     wire_format = inquiry.dialect.format if own is not None else preferred_format(target.provider, target.endpoints)
     if wire_format is None:
@@ -274,8 +289,8 @@ class Passthrough:
         if read is None:
             raise ErrorInside(body)
         usage, named = read
-        if self._inquiry.continued is not None and (response_id := id_in(body)):
-            self._inquiry.continued.keep_origin(response_id, self._target)
+        if self._keep_origin is not None and (response_id := id_in(body)):
+            self._keep_origin(response_id, self._target)
         if named and self._is_renamed:
             renamed = msgspec.json.encode(self._inquiry.requested)
             body = rename_member(body, dialect.model_member, named, renamed)
@@ -294,8 +309,12 @@ class Passthrough:
 
     def at_end(self, stream: RelayedStream) -> None:
         """Remember where the response came from."""
-        if self._inquiry.continued is not None and isinstance(stream, ResponsesStream) and stream.response_id:
-            self._inquiry.continued.keep_origin(stream.response_id, self._target)
+        if self._keep_origin is not None and isinstance(stream, ResponsesStream) and stream.response_id:
+            self._keep_origin(stream.response_id, self._target)
+
+    @property
+    def _keep_origin(self) -> Callable[[str, Target], None] | None:
+        return None if self._inquiry.continued is None else self._inquiry.continued.keep_origin
 
     @property
     def _is_renamed(self) -> bool:
@@ -303,6 +322,26 @@ class Passthrough:
 
     def _translation(self) -> Translation:
         return Translation(self._inquiry, self._target, self.endpoint)
+
+
+class SubPath(Passthrough):
+    """What a format has below its own address, such as compacting: its answers are the provider's, whatever they hold.
+
+    A body with tokens that we wrapped is sent as a translation would send it.
+    """
+
+    def __init__(self, inquiry: Inquiry, target: Target, endpoint: Endpoint) -> None:
+        super().__init__(inquiry, target, replace(endpoint, url=endpoint.url + inquiry.dialect.sub_path))
+
+    def body(self) -> bytes:
+        """See :class:`Exchange`."""
+        return self._translation().body() if self._inquiry.is_marked else super().body()
+
+    def whole(self, body: bytes, *, is_stream: bool) -> tuple[Usage, bytes]:
+        """See :class:`Exchange`."""
+        if is_stream:
+            raise UpstreamProtocolError("The provider streamed where there is nothing to stream.")
+        return super().whole(body, is_stream=False)
 
 
 class Translation:
@@ -340,7 +379,7 @@ class Translation:
             thinking_of = without_token(thinking_of)
         urls = urls_to_fetch(request, self._profile)
         if urls:
-            request = with_fetched(request, inquiry.backing.fetch_media(urls))
+            request = with_fetched(request, inquiry.fetch(urls))
         inquiry.pause()
         translated = translate_request(request, self._profile, thinking_of=thinking_of, pause=inquiry.pause)
         if self._is_bare:
@@ -356,8 +395,8 @@ class Translation:
         answer = completed(read_answer(body, self.format, self._way_back(), is_stream=is_stream), inquiry.request)
         self._note(answer)
         rendered = inquiry.dialect.render_answer(answer, inquiry.reply(_no_trailer))
-        if self._is_kept and inquiry.continued is not None:
-            inquiry.continued.keep(rendered)
+        if self._keep is not None:
+            self._keep(rendered)
         return answer.usage, rendered
 
     def stream(self, trailer: Trailer) -> RelayedStream:
@@ -381,8 +420,8 @@ class Translation:
         uses: list[Callable[[Answer], None]] = []
         if self._keeps_thinking:
             uses.append(self._note)
-        if self._is_kept and (continued := inquiry.continued) is not None:
-            uses.append(lambda answer: continued.keep(inquiry.dialect.render_answer(answer, reply)))
+        if (keep := self._keep) is not None:
+            uses.append(lambda answer: keep(inquiry.dialect.render_answer(answer, reply)))
         on_events = _AtEnd(self.format, uses) if uses else None
         return inquiry.dialect.framed(TranslatedStream(parser, renderer, self._way_back(), estimates, on_events))
 
@@ -400,8 +439,8 @@ class Translation:
         return self.format in _CARRY_THINKING or self._profile.returns_thinking
 
     @property
-    def _is_kept(self) -> bool:
-        return self._inquiry.continued is not None and self._inquiry.request.store is not False
+    def _keep(self) -> Callable[[bytes], None] | None:
+        return None if self._inquiry.continued is None else self._inquiry.continued.keep
 
     def at_end(self, stream: RelayedStream) -> None:
         """Nothing: what is to be kept was kept when the last event passed."""

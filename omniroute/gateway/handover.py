@@ -24,6 +24,7 @@ class Call:
 
     Attributes:
         model, is_stream: what the path says, for the formats that say it there; None leaves it to the body.
+        provider: the only one that may serve it, where the path names one.
     """
 
     request_id: str
@@ -37,6 +38,7 @@ class Call:
     client_socket: Any = None
     model: str | None = None
     is_stream: bool | None = None
+    provider: str | None = None
 
 
 class Body(Iterator[bytes], Protocol):

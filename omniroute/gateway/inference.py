@@ -27,7 +27,7 @@ from omniroute.gateway.handover import Answer, Call
 from omniroute.gateway.media_fetch import MediaFetch
 from omniroute.gateway.ports import Transport
 from omniroute.gateway.reasoning_store import ReasoningStore
-from omniroute.gateway.response_state import NoResponses, ResponseStore, Resumed, keep_issued
+from omniroute.gateway.response_state import NoResponses, ResponseStore, Resumed, keep_issued, keep_issuer
 from omniroute.gateway.run import Run
 from omniroute.records import RequestRecord
 
@@ -107,9 +107,10 @@ class Inference:
         for run in list(self.runs.values()):
             run.stop_for_drain()
 
-    def resolve(self, model: str) -> Sequence[Target]:
-        """Return the targets of a model name under the current configuration."""
-        return self._directory().resolve(model)
+    def resolve(self, model: str, provider: str | None = None) -> Sequence[Target]:
+        """Return the targets of a model name under the current configuration, of one provider only if it is named."""
+        directory = self._directory()
+        return directory.resolve(model) if provider is None else directory.resolve_at(provider, model)
 
     # --- parts of a run ----------------------------------------------------------------------------------------------
 
@@ -130,23 +131,16 @@ class Inference:
         """Prepare what targets are going to be asked."""
         return Inquiry(dialect, top, model, is_stream, call.request_id, call.caller.key_id or "", self, pause)
 
-    def continued(self, call: Call, resumed: Resumed) -> Continued | None:
-        """Return what keeps the answer for a later request; None for a key that leaves no content behind."""
+    def continued(self, call: Call, resumed: Resumed) -> Continued:
+        """Return how the answer goes on from an earlier one, and what keeps it for a later request."""
+        previous_id, owner = resumed.previous_id, call.caller.key_id
+        if resumed.top.value("store") is False:
+            return Continued(previous_id)
+        keep_origin = keep_issuer(self.responses, owner)
         key = call.caller.key
-        if key is not None and key.no_log:
-            return None
-        owner, store = call.caller.key_id or "", self.responses
-
-        def keep_origin(response_id: str, target: Target) -> None:
-            store.keep_origin(
-                owner,
-                response_id,
-                connection_id=target.connection_id,
-                provider=target.provider.prefix,
-                model=target.model,
-            )
-
-        return Continued(resumed.previous_id, keep_issued(store, owner, resumed.previous_id, call.body), keep_origin)
+        if key is not None and key.no_log:  # it leaves no content behind, and where an id came from is none
+            return Continued(previous_id, keep_origin=keep_origin)
+        return Continued(previous_id, keep_issued(self.responses, owner, previous_id, resumed.turn), keep_origin)
 
     def fetch_media(self, urls: tuple[str, ...]) -> Mapping[str, tuple[str, str]]:
         """See :class:`omniroute.gateway.exchange.Backing`."""

@@ -6,16 +6,20 @@ is planned, so that any target can serve it. An id that a provider issued pins t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import msgspec
 
-from omniroute.errors import CallerError, InvalidRequest, NotFound
+from omniroute.errors import CallerError, InvalidRequest, NotFound, StorageError
 from omniroute.formats.openai_responses import history
 from omniroute.formats.splice import TopLevel, scan, splice
 from omniroute.gateway.directory import Target
+
+log = logging.getLogger(__name__)
 
 _ID: Final = msgspec.json.Decoder(type=dict[str, msgspec.Raw])
 
@@ -30,7 +34,7 @@ class Origin(Protocol):
 
     @property
     def provider(self) -> str:
-        """Its provider's prefix."""
+        """Its provider's id."""
         ...
 
     @property
@@ -110,9 +114,17 @@ class NoResponses:
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """A request with its conversation: the body to serve, the id it continues, the connection that must serve it."""
+    """A request with its conversation.
+
+    Attributes:
+        top: the body to serve.
+        turn: the body without the earlier turns.
+        previous_id: the response that it goes on from.
+        pinned_to: where that came from, if a provider issued it: no other connection can serve the request.
+    """
 
     top: TopLevel
+    turn: bytes
     previous_id: str | None = None
     pinned_to: Origin | None = None
 
@@ -126,15 +138,15 @@ def resume(top: TopLevel, owner: str, store: ResponseStore, acted_on: frozenset[
     top = _with_items(top, owner, store, acted_on)
     previous = top.value("previous_response_id")
     if previous is None:
-        return Resumed(top)
+        return Resumed(top, top.body)
     if not isinstance(previous, str) or not previous:
         raise InvalidRequest("'previous_response_id' must be a string.", param="previous_response_id")
     turns = store.conversation(owner, previous)
     if turns is not None:
-        return Resumed(scan(history.expand(top.body, turns), acted_on=acted_on), previous)
+        return Resumed(scan(history.expand(top.body, turns), acted_on=acted_on), top.body, previous)
     origin = store.origin(owner, previous)
     if origin is not None:
-        return Resumed(top, previous, origin)
+        return Resumed(top, top.body, previous, origin)
     raise NotFound(
         f"There is no response with the id {previous[:100]!r} to continue: it is unknown, has expired (after 24 hours) "
         "or belongs to another API key. Send the whole conversation as 'input' instead.",
@@ -163,8 +175,8 @@ def pinned(targets: Sequence[Target], origin: Origin) -> list[Target]:
     found = [target for target in targets if target.connection_id == origin.connection_id]
     if not found:
         raise CallerError(
-            f"'previous_response_id' was issued by a connection to {origin.provider} that the requested model is not "
-            "on (any more). Send the whole conversation as 'input' instead.",
+            "'previous_response_id' was issued by a connection that the requested model is not on (any more). Send the "
+            "whole conversation as 'input' instead.",
             status=409,
             code="response_origin_gone",
             param="previous_response_id",
@@ -178,9 +190,35 @@ def keep_issued(store: ResponseStore, owner: str, previous_id: str | None, turn:
     def keep(response: bytes) -> None:
         response_id = msgspec.json.decode(_ID.decode(response)["id"])
         items = history.stored_items(turn, response)
-        store.keep(owner, response_id, previous_id=previous_id, items=items, response=response)
+        with _unharmed("response"):
+            store.keep(owner, response_id, previous_id=previous_id, items=items, response=response)
 
     return keep
+
+
+def keep_issuer(store: ResponseStore, owner: str) -> Callable[[str, Target], None]:
+    """Return what remembers which connection issued an id."""
+
+    def keep(response_id: str, target: Target) -> None:
+        with _unharmed("origin of a response"):
+            store.keep_origin(
+                owner,
+                response_id,
+                connection_id=target.connection_id,
+                provider=target.provider.id,
+                model=target.model,
+            )
+
+    return keep
+
+
+@contextmanager
+def _unharmed(what: str) -> Iterator[None]:
+    """Let an answer reach its client although it cannot be kept: it is there and paid for."""
+    try:
+        yield
+    except StorageError:
+        log.warning("the %s could not be kept; it cannot be referred to", what)
 
 
 def id_in(response: bytes) -> str | None:
@@ -192,25 +230,24 @@ def id_in(response: bytes) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def listed_items(turns: Sequence[bytes], query: Mapping[str, str]) -> bytes:
-    """Return the input items of a response as `GET /v1/responses/{id}/input_items` lists them."""
+def listed_items(turns: Sequence[bytes], response_id: str, query: Mapping[str, str]) -> bytes:
+    """Return the input items of a response as `GET /v1/responses/{id}/input_items` lists them.
+
+    Raises:
+        InvalidRequest: a limit, order or place that there is not.
+    """
     return history.input_items(
         turns,
-        after=query.get("after"),
+        response_id,
         limit=_limit(query.get("limit")),
-        is_ascending=query.get("order") == "asc",
+        order=query.get("order", "desc"),
+        after=query.get("after"),
     )
 
 
 def _limit(given: str | None) -> int:
     if given is None:
         return 20
-    if not (given.isascii() and given.isdigit() and 1 <= int(given[:6]) <= 100):
+    if not (given.isascii() and given.isdigit() and len(given) < 6 and 1 <= int(given) <= 100):
         raise InvalidRequest("'limit' must be a whole number from 1 to 100.", param="limit")
     return int(given)
-
-
-def cancelled(response: bytes) -> bytes:
-    """Return a finished response as the answer to its cancellation: it cannot be cancelled any more."""
-    top = scan(response)
-    return splice(top, {"background": b"false"}) if "background" in top else response

@@ -25,10 +25,11 @@ from omniroute.errors import (
     ServerDraining,
     UnsupportedFeature,
 )
-from omniroute.formats.splice import TopLevel, scan
+from omniroute.formats.splice import TopLevel, scan, splice
 from omniroute.formats.usage import Usage
+from omniroute.formats.wire import WireFormat
 from omniroute.gateway.admitted import admitted_targets
-from omniroute.gateway.dialects import Dialect, Surface
+from omniroute.gateway.dialects import Dialect
 from omniroute.gateway.directory import Target
 from omniroute.gateway.driver import in_ascii
 from omniroute.gateway.exchange import Inquiry, exchange_with
@@ -57,6 +58,7 @@ _UPSTREAM_ID: Final = re.compile(r"[\x21-\x7e]{1,200}")
 _WATCH_AFTER_S: Final = 0.02
 """Answers that take longer than this are watched for a client that leaves; most short ones are over by then."""
 _MAX_TAG: Final = 64
+_NOT_IN_BACKGROUND: Final = "background:synchronous"
 
 _OVER: Final[AsyncResult[Handover | None]] = AsyncResult()
 _OVER.set(None)
@@ -204,8 +206,10 @@ class Run:
         }
         if attempts > 1:
             headers["X-OmniRoute-Fallback-Attempts"] = str(attempts - 1)
-        if self._inquiry is not None and self._inquiry.warning:
-            headers["X-OmniRoute-Warning"] = in_ascii(self._inquiry.warning)
+        if self._inquiry is not None and (self._inquiry.note or self._inquiry.warning):
+            headers["X-OmniRoute-Warning"] = in_ascii(
+                ",".join(filter(None, (self._inquiry.note, self._inquiry.warning)))
+            )
         return headers
 
     @property
@@ -219,8 +223,12 @@ class Run:
         call = self.call
         top = scan(call.body, acted_on=self.dialect.acted_on)
         resumed = None
-        if self.dialect.surface is Surface.OPENAI_RESPONSES:
-            resumed = resume(top, call.caller.key_id or "", self._inference.responses, self.dialect.acted_on)
+        note = ""
+        if self.dialect.format is WireFormat.OPENAI_RESPONSES:
+            if top.value("background") is True:  # nobody could ask for the answer later: it is given now
+                top = scan(splice(top, {"background": None}))
+                note = _NOT_IN_BACKGROUND
+            resumed = resume(top, call.caller.key_id, self._inference.responses, self.dialect.acted_on)
             top = resumed.top
         model = self._model(top)
         self.settlement.record.requested_model = model[:240]
@@ -229,9 +237,11 @@ class Run:
         inquiry = self._inquiry = self._inference.new_inquiry(
             call, self.dialect, top, model=model, is_stream=self._is_stream, pause=Slices(self.now)
         )
+        inquiry.note = note
         targets = self._targets(model, inquiry)
         if resumed is not None:
-            inquiry.continued = self._inference.continued(call, resumed)
+            if not self.dialect.sub_path:
+                inquiry.continued = self._inference.continued(call, resumed)
             if resumed.pinned_to is not None:
                 targets = pinned(targets, resumed.pinned_to)
         return inquiry, targets
@@ -263,10 +273,13 @@ class Run:
             raise InvalidRequest("'messages' must be an array.", param="messages")
 
     def _targets(self, model: str, inquiry: Inquiry) -> Sequence[Target]:
-        targets = admitted_targets(self.call.caller, model, self._inference.resolve)
+        targets = admitted_targets(
+            self.call.caller, model, lambda name: self._inference.resolve(name, self.call.provider)
+        )
         usable = [target for target in targets if exchange_with(inquiry, target) is not None]
         if not usable:
-            raise UnsupportedFeature(f"{targets[0].provider.name} does not serve conversations.", param="model")
+            lacks = "compact conversations" if self.dialect.sub_path else "serve conversations"
+            raise UnsupportedFeature(f"{targets[0].provider.name} does not {lacks}.", param="model")
         return usable
 
     # --- handing back --------------------------------------------------------------------------------------------

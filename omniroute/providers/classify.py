@@ -284,7 +284,7 @@ ROWS: Final = (
             "model_capacity_exhausted engine_overloaded_error engine_overloaded overloaded_error server_is_overloaded "
             "slow_down serviceunavailableexception service_unavailable unavailable capacity_exceeded"
         ),
-        text=_any(r"high demand", r"at capacity", r"capacity exceeded", r"\boverloaded\b"),
+        text=_any(r"high demand", r"at capacity", r"capacity exceeded", r"\boverloaded\b", r"server busy"),
         text_at=frozenset({429, 498, 500}),
         statuses=frozenset({529}),
     ),
@@ -419,7 +419,8 @@ def _first_by_text(rows: Sequence[Row], status: int, said: Said) -> Row | None:
     if not said.message:
         return None
     for row in rows:
-        if row.text is not None and status in row.text_at and row.text.search(said.message):
+        is_looked_at = status in row.text_at or status < 300  # inside a 200 nothing but the sentence may say what it is
+        if row.text is not None and is_looked_at and row.text.search(said.message):
             return row
     return None
 

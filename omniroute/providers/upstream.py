@@ -37,6 +37,7 @@ class UpstreamRequest:
         is_local: the operator declared this target local, so loopback (and, by setting, private) addresses are allowed.
         is_operator: the URL was supplied by the operator (a node), not fixed by a catalogue row.
         stream: the caller will read the answer piece by piece.
+        addresses: where the host was found and allowed already: the connection goes there, without another look-up.
     """
 
     method: str
@@ -47,3 +48,4 @@ class UpstreamRequest:
     is_local: bool = False
     is_operator: bool = False
     stream: bool = False
+    addresses: tuple[str, ...] = ()

@@ -29,7 +29,7 @@ TITLES = {
     Client.OPENCODE: "OpenCode, @ai-sdk/openai-compatible",
 }
 REASONS: Mapping[tuple[Client, Upstream, Scenario], str] = {}
-"""Cells that cannot work, each with the reason, which must not be ours; the test of the cell expects the refusal."""
+"""Cells that cannot work, each with the reason, which must not be ours; the test of such a cell expects the refusal."""
 
 _PREFACE = """\
 # Compatibility
@@ -48,7 +48,7 @@ empty home, and every address but loopback is refused.
 
 A letter stands for a scenario that passed; one in brackets failed; – was not run.
 """
-_LETTERS = {
+LETTERS = {
     Scenario.TEXT: "T",
     Scenario.STREAM: "S",
     Scenario.TOOLS: "F",
@@ -102,16 +102,24 @@ class Record:
             "",
             f"OmniRoute {__version__}, `ai` {ai}, `langchain-tests` {installed.lab_version('langchain-tests')}.",
         ]
-        lines += ["", *_reasons(REASONS), _CLOSE]
+        lines += ["", *reasons(REASONS), _CLOSE]
         return "\n".join(lines)
 
     def _cell(self, cell: Cell) -> str:
         marks = []
-        for scenario, letter in _LETTERS.items():
+        for scenario, letter in LETTERS.items():
             is_passed = self.results.get((cell, scenario))
             if is_passed is not None:
                 marks.append(letter if is_passed else f"({letter})")
         return " ".join(marks) or "–"
+
+
+def rows(page: str) -> dict[Client, list[str]]:
+    """Return the version and the cells of each client as a page has them."""
+    clients = {title: client for client, title in TITLES.items()}
+    lines = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| ")]
+    found = [line for line in lines if line[0] in clients and len(line) == 2 + len(Upstream)]
+    return {clients[title]: cells for title, *cells in found}
 
 
 def _table_head(*names: str) -> list[str]:
@@ -122,10 +130,11 @@ def _row(*cells: str) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _reasons(reasons: Mapping[tuple[Client, Upstream, Scenario], str]) -> Iterable[str]:
-    if not reasons:
+def reasons(known: Mapping[tuple[Client, Upstream, Scenario], str]) -> Iterable[str]:
+    """Return the lines about cells that cannot work; none when there are none."""
+    if not known:
         return
     yield from ("## What cannot work", "", *_table_head("Client", "Upstream", "Scenario", "Reason"))
-    for (client, upstream, scenario), reason in reasons.items():
-        yield _row(TITLES[client], NODES[upstream].title, _LETTERS[scenario], reason)
+    for (client, upstream, scenario), reason in known.items():
+        yield _row(TITLES[client], NODES[upstream].title, LETTERS[scenario], reason)
     yield ""

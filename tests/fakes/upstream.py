@@ -11,6 +11,9 @@ import gevent
 import gevent.socket
 from gevent.server import StreamServer
 
+from omniroute.providers.sandbox import respond
+from omniroute.providers.sandbox.script import Ending
+
 
 @dataclass
 class Received:
@@ -146,3 +149,22 @@ def silence(sock: Any, _request: Received) -> bool:
 def hang_up(_sock: Any, _request: Received) -> bool:
     """The connection ends without an answer."""
     return False
+
+
+def sandboxed(sock: Any, request: Received) -> bool:
+    """What the simulated provider answers, at once: in the format of the path, with the faults of the model."""
+    path = request.head.split(b" ", 2)[1].decode("latin-1")
+    script = respond(path, request.headers, request.body)
+    headers = "".join(f"{name}: {value}\r\n" for name, value in script.headers)
+    is_sized = any(name == "content-length" for name, _ in script.headers)
+    if not is_sized:
+        headers += "transfer-encoding: chunked\r\n"
+    sock.sendall(f"HTTP/1.1 {script.status} X\r\n{headers}\r\n".encode())
+    for _, frame in script.frames:
+        if frame:
+            sock.sendall(frame if is_sized else b"%x\r\n%b\r\n" % (len(frame), frame))
+    if script.ending is not Ending.COMPLETE:
+        return False
+    if not is_sized:
+        sock.sendall(b"0\r\n\r\n")
+    return True

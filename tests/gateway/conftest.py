@@ -6,6 +6,7 @@ import socket as plain_socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -47,6 +48,10 @@ class Log:
         return self.records[0]
 
 
+_catalog = cache(catalog.load)
+"""Read once: it takes longer than most tests."""
+
+
 def quick_clocks(**changes: float) -> Clocks:
     limits = Deadlines(connect_s=1.0, headers_s=0.5, content_s=0.5, idle_s=0.3, total_s=5.0)
     values: dict[str, Any] = {"commit_after_s": 1.0, "heartbeat_s": 0.05, "client_write_s": 5.0}
@@ -65,9 +70,7 @@ class Bench:
     server_end: Any
     caller: Caller = field(default_factory=lambda: Caller(CallerKind.LOCAL, None, "local", "local", ModelRules()))
 
-    def call(
-        self, body: dict[str, Any] | bytes, surface: Surface = Surface.OPENAI_CHAT, **more: Any
-    ) -> Answer:
+    def call(self, body: dict[str, Any] | bytes, surface: Surface = Surface.OPENAI_CHAT, **more: Any) -> Answer:
         data = body if isinstance(body, bytes) else msgspec.json.encode(body)
         return self.inference.open(
             Call(
@@ -116,7 +119,7 @@ def bench_of() -> Iterator[Callable[..., Bench]]:
                     f"conn_{index}", node_id, AuthType.API_KEY, "c", index + 1, True, Secret(KEY), created_at=index
                 )
             )
-        directory = Directory.compile(Snapshot(1, tuple(connections), tuple(nodes)), catalog.load())
+        directory = Directory.compile(Snapshot(1, tuple(connections), tuple(nodes)), _catalog())
         http = HttpTransport(guard=lambda host, port, **_: (host,), now=time.monotonic)
         log = Log()
         client, server_end = plain_socket.socketpair()

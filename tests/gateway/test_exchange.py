@@ -1,4 +1,3 @@
-
 """How one target is spoken to: which format, what is translated, what is kept for the next turn."""
 
 from __future__ import annotations
@@ -149,7 +148,9 @@ def test_a_wrapped_token_keeps_a_request_from_passing_through(bench_of: Make) ->
     }
     with fake_upstream(answer(json.dumps(said).encode())) as upstream:
         bench = bench_of(upstream, node_type=NodeType.ANTHROPIC)
-        opened = bench.call(chat(*history, max_tokens=9, unknown_to_us={"a": 12345678901234567890}), Surface.ANTHROPIC_MESSAGES)
+        opened = bench.call(
+            chat(*history, max_tokens=9, unknown_to_us={"a": 12345678901234567890}), Surface.ANTHROPIC_MESSAGES
+        )
         sent = upstream.received[0].body
         assert foreign.encode() not in sent
         assert json.loads(sent)["messages"][1]["content"] == [{"type": "text", "text": "yes"}]

@@ -9,43 +9,18 @@ from typing import Any
 
 import pytest
 
-from omniroute.blueprints.management.errors import headers_of
 from omniroute.errors import BudgetExceeded, NoEligibleTarget, OmniRouteError, RateLimited, ServerDraining
 from omniroute.formats.error_shapes import is_error_body
 from omniroute.formats.wire import WireFormat
 from omniroute.gateway.dialects import DIALECTS, Surface
 from omniroute.gateway.faults import error_for
 from omniroute.providers.classify import classify
-from omniroute.records import NodeType
 from tests.fakes.upstream import answer, fake_upstream
+from tests.gateway.callers import GOOGLE, NODES, OPENAI, Told, asked, rendered
 from tests.gateway.conftest import KEY, Bench
 from tests.gateway.provider_errors import CASES, NOW, Case
 
 Make = Callable[..., Bench]
-
-NODES: Mapping[WireFormat, dict[str, Any]] = {
-    WireFormat.OPENAI_CHAT: {"node_type": NodeType.OPENAI},
-    WireFormat.OPENAI_RESPONSES: {"node_type": NodeType.OPENAI, "api_type": "responses"},
-    WireFormat.ANTHROPIC_MESSAGES: {"node_type": NodeType.ANTHROPIC},
-    WireFormat.GEMINI: {"node_type": NodeType.GEMINI},
-    WireFormat.OLLAMA: {"node_type": NodeType.OLLAMA},
-}
-"""What makes the test node speak a format."""
-
-REQUESTS: Mapping[Surface, dict[str, Any]] = {
-    Surface.OPENAI_CHAT: {"messages": [{"role": "user", "content": "hi"}]},
-    Surface.OPENAI_COMPLETIONS: {"prompt": "hi"},
-    Surface.OPENAI_RESPONSES: {"input": "hi"},
-    Surface.ANTHROPIC_MESSAGES: {"max_tokens": 64, "messages": [{"role": "user", "content": "hi"}]},
-    Surface.GEMINI: {"contents": [{"role": "user", "parts": [{"text": "hi"}]}]},
-    Surface.GEMINI_ARRAY: {"contents": [{"role": "user", "parts": [{"text": "hi"}]}]},
-    Surface.OLLAMA_CHAT: {"messages": [{"role": "user", "content": "hi"}]},
-    Surface.OLLAMA_GENERATE: {"prompt": "hi"},
-}
-
-OPENAI = (Surface.OPENAI_CHAT, Surface.OPENAI_COMPLETIONS, Surface.OPENAI_RESPONSES)
-GOOGLE = (Surface.GEMINI, Surface.GEMINI_ARRAY)
-OLLAMA = (Surface.OLLAMA_CHAT, Surface.OLLAMA_GENERATE)
 
 # Row of the table of renderings: OpenAI's status, type and code (None: the provider's); Anthropic's status and type;
 # Google's status and its name; what `x-should-retry` says (None: nothing is said).
@@ -138,14 +113,6 @@ TABLE: Mapping[str, tuple[tuple[int, str, str | None], tuple[int, str], tuple[in
     ),
     "unavailable": ((503, "server_error", None), (529, "overloaded_error"), (503, "UNAVAILABLE"), None),
 }
-
-Told = tuple[int, Mapping[str, str], bytes]
-
-
-def rendered(surface: Surface, error: OmniRouteError) -> Told:
-    """What a view makes of an error."""
-    dialect = DIALECTS[surface]
-    return dialect.status_of(error), headers_of(error), dialect.render_error(error, "req_1")
 
 
 def error_of(case: Case) -> OmniRouteError:
@@ -338,26 +305,6 @@ def one_of_each() -> list[Case]:
     for case in CASES:
         found.setdefault((case.row, case.format), case)
     return list(found.values())
-
-
-def asked(bench: Bench, surface: Surface, *, is_stream: bool) -> Told:
-    """Call as a client of a dialect does; an error is rendered as the views do it."""
-    body = dict(REQUESTS[surface])
-    more: dict[str, Any] = {}
-    if surface in GOOGLE:
-        more = {"model": "up/m-1", "is_stream": is_stream}
-    else:
-        body |= {"model": "up/m-1", "stream": is_stream}
-    try:
-        given = bench.call(body, surface, **more)
-    except OmniRouteError as error:
-        return rendered(surface, error)
-    if isinstance(given.body, bytes):
-        return given.status, given.headers, given.body
-    try:
-        return given.status, given.headers, b"".join(given.body)
-    finally:
-        given.body.close()
 
 
 @pytest.mark.parametrize("case", one_of_each(), ids=lambda case: f"{case.row}-{case.format}")

@@ -63,7 +63,10 @@ def test_hints_reach_the_caller() -> None:
     error = error_for(Failure("rate", FailureClass.RATE_LIMIT, retry_after_s=12.0), "Acme", wall=NOW)
     assert (error.retry_after_s, error.should_retry) == (12.0, True)
     assert "12s" in error.message
-    assert error_for(Failure("rate", FailureClass.RATE_LIMIT, retry_after_s=5000.0), "Acme", wall=NOW).should_retry is False
+    assert (
+        error_for(Failure("rate", FailureClass.RATE_LIMIT, retry_after_s=5000.0), "Acme", wall=NOW).should_retry
+        is False
+    )
     assert error_for(Failure("auth", FailureClass.CREDENTIAL), "Acme", wall=NOW).should_retry is False
 
 

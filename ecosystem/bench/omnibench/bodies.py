@@ -9,7 +9,7 @@ from typing import Any, Final
 SMALL_BYTES: Final = 1_024
 LARGE_BYTES: Final = 115 * 1_024
 
-_WORDS: Final = (
+WORDS: Final = (
     "account",
     "adapter",
     "branch",
@@ -122,7 +122,7 @@ _WORDS: Final = (
     "worker",
     "writer",
 )
-_TOOLS: Final = (
+TOOLS: Final = (
     "read_file",
     "write_file",
     "edit_file",
@@ -163,58 +163,58 @@ def small(model: str, *, stream: bool = False) -> bytes:
         ],
     }
     rng = random.Random(1)  # noqa: S311 - text of the same shape every time, not a secret
-    missing = SMALL_BYTES - len(_render(body))
-    body["messages"][1]["content"] = _text(rng, missing)
-    return _render(body)
+    missing = SMALL_BYTES - len(render(body))
+    body["messages"][1]["content"] = text(rng, missing)
+    return render(body)
 
 
 def large(model: str, *, stream: bool = False) -> bytes:
     """Return a chat request of :data:`LARGE_BYTES` bytes: long system text, 24 tools, a long tool conversation."""
     rng = random.Random(2)  # noqa: S311 - text of the same shape every time, not a secret
-    messages: list[dict[str, Any]] = [{"role": "system", "content": _text(rng, 14_000)}]
+    messages: list[dict[str, Any]] = [{"role": "system", "content": text(rng, 14_000)}]
     body: dict[str, Any] = {
         "model": model,
         "stream": stream,
         "max_tokens": 8192,
         "temperature": 1,
         "tool_choice": "auto",
-        "tools": [_tool(rng, name) for name in _TOOLS],
+        "tools": [_tool(rng, name) for name in TOOLS],
         "messages": messages,
     }
     turn = 0
-    size = len(_render(body))
+    size = len(render(body))
     while size < LARGE_BYTES - 6_000:
         added = _turn(rng, turn)
         messages += added
-        size += len(_render(added))
+        size += len(render(added))
         turn += 1
     messages.append({"role": "user", "content": ""})
-    messages[-1]["content"] = _text(rng, max(1, LARGE_BYTES - len(_render(body))))
-    return _render(body)
+    messages[-1]["content"] = text(rng, max(1, LARGE_BYTES - len(render(body))))
+    return render(body)
 
 
 def _turn(rng: random.Random, turn: int) -> list[dict[str, Any]]:
     call_id = f"call_{rng.getrandbits(96):024x}"
-    arguments = {"path": f"src/{rng.choice(_WORDS)}/{rng.choice(_WORDS)}.py", "offset": turn * 40, "limit": 200}
+    arguments = {"path": f"src/{rng.choice(WORDS)}/{rng.choice(WORDS)}.py", "offset": turn * 40, "limit": 200}
     call = {"id": call_id, "type": "function", "function": {"name": "read_file", "arguments": json.dumps(arguments)}}
     code = "\n".join(
-        f'{line:5d}\tdef {rng.choice(_WORDS)}_{line}(self, {rng.choice(_WORDS)}: str) -> None:  # "{_text(rng, 24)}"'
+        f'{line:5d}\tdef {rng.choice(WORDS)}_{line}(self, {rng.choice(WORDS)}: str) -> None:  # "{text(rng, 24)}"'
         for line in range(turn * 40, turn * 40 + 24)
     )
     return [
-        {"role": "user", "content": _text(rng, 220)},
-        {"role": "assistant", "content": _text(rng, 120), "tool_calls": [call]},
+        {"role": "user", "content": text(rng, 220)},
+        {"role": "assistant", "content": text(rng, 120), "tool_calls": [call]},
         {"role": "tool", "tool_call_id": call_id, "content": code},
-        {"role": "assistant", "content": _text(rng, 500)},
+        {"role": "assistant", "content": text(rng, 500)},
     ]
 
 
 def _tool(rng: random.Random, name: str) -> dict[str, Any]:
     properties: dict[str, Any] = {
-        rng.choice(_WORDS) + f"_{number}": {"type": kind, "description": _text(rng, 90)}
+        rng.choice(WORDS) + f"_{number}": {"type": kind, "description": text(rng, 90)}
         for number, kind in enumerate(("string", "integer", "boolean", "string"))
     }
-    properties["choice"] = {"type": "string", "enum": rng.sample(_WORDS, 5), "description": _text(rng, 60)}
+    properties["choice"] = {"type": "string", "enum": rng.sample(WORDS, 5), "description": text(rng, 60)}
     properties["entries"] = {
         "type": "array",
         "items": {"type": "object", "properties": {"id": {"type": "string"}, "text": {"type": "string"}}},
@@ -225,18 +225,20 @@ def _tool(rng: random.Random, name: str) -> dict[str, Any]:
         "required": list(properties)[:2],
         "additionalProperties": False,
     }
-    return {"type": "function", "function": {"name": name, "description": _text(rng, 420), "parameters": schema}}
+    return {"type": "function", "function": {"name": name, "description": text(rng, 420), "parameters": schema}}
 
 
-def _text(rng: random.Random, length: int) -> str:
+def text(rng: random.Random, length: int) -> str:
+    """Return words of `length` characters in all."""
     words: list[str] = []
     size = 0
     while size <= length:
-        word = rng.choice(_WORDS)
+        word = rng.choice(WORDS)
         words.append(word)
         size += len(word) + 1
     return " ".join(words)[:length]
 
 
-def _render(value: Any) -> bytes:
+def render(value: Any) -> bytes:
+    """Return a value as JSON without spaces."""
     return json.dumps(value, separators=(",", ":")).encode()

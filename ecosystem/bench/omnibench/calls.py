@@ -60,14 +60,19 @@ def body_for(target: Target, body: Body) -> bytes:
     return build(target.model(CALL_MODEL))
 
 
-def measure(target: Target, case: Case, seconds: float, number: int, cores: Cores) -> Sample:
+def measure(
+    target: Target, case: Case, seconds: float, number: int, cores: Cores, *, body: bytes | None = None
+) -> Sample:
     """Drive one target once and account its worker; a target too slow for a single answer gets more time, once.
+
+    `body` is sent instead of the one that the case names.
 
     Raises:
         TargetFailed: not one request was finished then either.
     """
+    content = body_for(target, case.body) if body is None else body
     for length in (seconds, seconds * _PATIENCE):
-        load = wrk.Load(target.url, body_for(target, case.body), target.headers, case.connections, length)
+        load = wrk.Load(target.url, content, target.headers, case.connections, length)
         before = target.account()
         outcome = wrk.run(load, cores.rest)
         if outcome.requests:

@@ -26,6 +26,10 @@ class Plan:
     first_requests: int
     last_requests: int
     cold_starts: int
+    cross_pairs: int
+    cross_seconds: float
+    translations: int
+    huge_requests: int
 
 
 FULL = Plan(
@@ -46,6 +50,10 @@ FULL = Plan(
     first_requests=5_000,
     last_requests=50_000,
     cold_starts=5,
+    cross_pairs=6,
+    cross_seconds=3,
+    translations=100,
+    huge_requests=12,
 )
 
 QUICK = Plan(
@@ -66,4 +74,8 @@ QUICK = Plan(
     first_requests=1_000,
     last_requests=5_000,
     cold_starts=1,
+    cross_pairs=2,
+    cross_seconds=1,
+    translations=25,
+    huge_requests=4,
 )

@@ -9,7 +9,7 @@ from typing import Final
 
 from omnibench.bench import Bench, Findings
 from omnibench.machine import describe_machine, describe_versions
-from omnibench.parts import cold, memory, pinning, requests, state, streams
+from omnibench.parts import cold, memory, pinning, requests, state, streams, translate
 from omnibench.report import BAR_HEADER, table
 
 PARTS: Final[Mapping[str, Callable[[Bench], Findings]]] = {
@@ -17,6 +17,7 @@ PARTS: Final[Mapping[str, Callable[[Bench], Findings]]] = {
     "requests": requests.run,
     "state": state.run,
     "streams": streams.run,
+    "translate": translate.run,
     "memory": memory.run,
     "pinning": pinning.run,
 }

@@ -69,6 +69,7 @@ class StreamReport:
     first_content_max_ms: float
     gap_p50_ms: float
     gap_p99_ms: float
+    gap_max_ms: float
     stream_p50_s: float
     stream_max_s: float
     wall_s: float
@@ -275,6 +276,7 @@ def _report(
         first_content_max_ms=max(waits),
         gap_p50_ms=1e3 * percentile(gaps.values or [0.0], 0.5),
         gap_p99_ms=1e3 * percentile(gaps.values or [0.0], 0.99),
+        gap_max_ms=1e3 * max(gaps.values, default=0.0),
         stream_p50_s=percentile(lengths, 0.5),
         stream_max_s=max(lengths),
         wall_s=max((s.ended_at for s in streams), default=began) - began,

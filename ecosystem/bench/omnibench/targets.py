@@ -21,7 +21,9 @@ FAST_STREAM_MODEL: Final = "story-200-5"
 """200 numbered chunks, with 200 ms or 5 ms between them."""
 
 NODE_PREFIX: Final = "upstream"
+MESSAGES_PREFIX: Final = "messages-upstream"
 CHAT_PATH: Final = "/v1/chat/completions"
+MESSAGES_PATH: Final = "/v1/messages"
 REPOSITORY: Final = Path(__file__).resolve().parents[3]
 
 
@@ -35,11 +37,12 @@ class Target:
     worker_pid: int
     model_prefix: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
+    path: str = CHAT_PATH
 
     @property
     def url(self) -> str:
-        """Return the address of the chat route."""
-        return f"http://127.0.0.1:{self.port}{CHAT_PATH}"
+        """Return the address of its route."""
+        return f"http://127.0.0.1:{self.port}{self.path}"
 
     def model(self, name: str) -> str:
         """Return how this target calls a model of the sandbox."""
@@ -77,11 +80,11 @@ def omniroute_command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "omniroute", *arguments]
 
 
-def start_upstream(park: Park, cores: Cores) -> Target:
+def start_upstream(park: Park, cores: Cores, name: str = "sandbox") -> Target:
     """Start the stand-alone sandbox, the upstream of all."""
     port = free_port()
     command = omniroute_command("sandbox", "--port", str(port))
-    server = park.start("sandbox", command, cores=cores.rest, cwd=REPOSITORY)
+    server = park.start(name, command, cores=cores.rest, cwd=REPOSITORY)
     wait_until_answers(
         server,
         port,
@@ -279,6 +282,22 @@ def add_upstream(management: Management, upstream: Target) -> None:
         "baseUrl": f"http://127.0.0.1:{upstream.port}/v1",
         "isLocal": True,
     }
+    _add_node(management, node)
+
+
+def add_messages_upstream(management: Management, upstream: Target) -> None:
+    """Make the same server known once more as one that speaks Messages and nothing else."""
+    node = {
+        "name": "Benchmark upstream, Messages",
+        "prefix": MESSAGES_PREFIX,
+        "type": "anthropic-compatible",
+        "baseUrl": f"http://127.0.0.1:{upstream.port}/v1",
+        "isLocal": True,
+    }
+    _add_node(management, node)
+
+
+def _add_node(management: Management, node: Mapping[str, Any]) -> None:
     node_id = management.post("/api/provider-nodes", node)["node"]["id"]
     management.post("/api/providers", {"provider": node_id, "name": "bench", "apiKey": "sk-sandbox"})
 
@@ -287,7 +306,7 @@ def add_key(management: Management, name: str = "bench") -> str:
     """Create an API key with the restrictions that this release enforces, so that judging them is in the figures."""
     fields: dict[str, Any] = {
         "name": name,
-        "allowedModels": [f"{NODE_PREFIX}/*"],
+        "allowedModels": [f"{NODE_PREFIX}/*", f"{MESSAGES_PREFIX}/*"],
         "expiresAt": "2099-01-01T00:00:00Z",
         "ipAllowlist": ["127.0.0.0/8", "::1"],
     }

@@ -40,6 +40,7 @@ class _Event(msgspec.Struct):
 
 
 _DECODER = msgspec.json.Decoder(_Event)
+_TYPED = msgspec.json.Decoder(_Block)
 
 
 class MessagesStream(PassthroughStream):
@@ -69,6 +70,8 @@ class MessagesStream(PassthroughStream):
         try:
             read = _DECODER.decode(data)
         except msgspec.ValidationError:
+            if _is_error(data):
+                return Verdict(error=data)
             return PLAIN  # JSON of a shape that the format does not have: the client may know more
         except msgspec.DecodeError:
             raise UpstreamProtocolError("The provider sent an event that is not valid JSON.") from None
@@ -97,3 +100,11 @@ class MessagesStream(PassthroughStream):
     def _report(self, raw: msgspec.Raw) -> None:
         self._fields = self._fields.merge(read_fields(raw))
         self.usage = self._fields.to_usage()
+
+
+def _is_error(data: bytes) -> bool:
+    """Say whether an event that has not the vendor's shape says at least that it is an error."""
+    try:
+        return _TYPED.decode(data).type == "error"
+    except msgspec.ValidationError:
+        return False

@@ -102,13 +102,15 @@ class GeminiStream(PassthroughStream):
             usage = read_usage(chunk.usage_metadata)
             if usage is not NOT_REPORTED:
                 self.usage = self.usage.merge(usage)
+        was_finished = self.is_finished
         if chunk.prompt_feedback is not None and chunk.prompt_feedback.block_reason:
             self.is_finished = True
         for candidate in chunk.candidates or ():
             self._note_end(candidate)
-        if self.has_content or self.is_finished:
-            return CONTENT
-        return CONTENT if any(_has_content(candidate.content) for candidate in chunk.candidates or ()) else PLAIN
+        has_more = any(_has_content(candidate.content) for candidate in chunk.candidates or ())
+        if was_finished and self.is_finished and chunk.candidates and not has_more:
+            return WITHHELD  # the end, said once more
+        return CONTENT if self.has_content or self.is_finished or has_more else PLAIN
 
     def _note_end(self, candidate: _Candidate) -> None:
         if candidate.finish_reason:

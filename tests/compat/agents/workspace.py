@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-TURN_S = 120.0
+TURN_S = 90.0
 _NOWHERE = "http://127.0.0.1:9"
 """Nobody listens on the port for discarding: what an agent wants from anywhere but loopback is refused at once."""
 
