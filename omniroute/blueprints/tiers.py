@@ -106,6 +106,8 @@ INFERENCE_MOUNTS: Final = ("/v1", "/v1/v1", "/api/v1", "")
 
 GEMINI_MOUNTS: Final = ("/v1beta", "/v1")
 """Where Gemini's clients look: the vendor's SDK uses either, by its version."""
+GEMINI_BARE_PREFIX: Final = "/v1beta/"
+"""Where one SDK looks for models whose name has a slash: it takes the part before it for the collection."""
 OLLAMA_MOUNTS: Final = ("", "/v1")
 
 
@@ -127,6 +129,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     *_inference(POST, "/messages", "messages", Family.ANTHROPIC),
     *_inference(POST, "/messages/count_tokens", "messages", Family.ANTHROPIC),
     *(Route(POST, f"{mount}/models/<path:model>", Tier.C, Family.GEMINI, endpoint="gemini") for mount in GEMINI_MOUNTS),
+    Route(POST, f"{GEMINI_BARE_PREFIX}<path:model>", Tier.C, Family.GEMINI, endpoint="gemini"),
     Route(GET, "/v1beta/models", Tier.C, Family.GEMINI, endpoint="models"),
     Route(GET, "/v1beta/models/<path:model>", Tier.C, Family.GEMINI, endpoint="models"),
     *(

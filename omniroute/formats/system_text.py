@@ -61,4 +61,5 @@ def _has_turn(messages: Iterable[Message]) -> bool:
 def _tagged(block: Block) -> Block:
     if not isinstance(block, Text):
         return block
-    return msgspec.structs.replace(block, text=f"<{TAG}>\n{block.text}\n</{TAG}>")
+    # Some formats join the parts of a turn without anything between them.
+    return msgspec.structs.replace(block, text=f"\n<{TAG}>\n{block.text}\n</{TAG}>\n")

@@ -17,7 +17,7 @@ from omniroute.formats.anthropic_messages import request_parser as messages_requ
 from omniroute.formats.anthropic_messages import request_renderer as messages_request_renderer
 from omniroute.formats.anthropic_messages import response as messages_response
 from omniroute.formats.anthropic_messages import stream_parser as messages_stream_parser
-from omniroute.formats.canonical import Answer, Request, Text, Thinking, Token
+from omniroute.formats.canonical import Answer, Request, Stop, Text, Thinking, Token, ToolCall
 from omniroute.formats.changes import Changes
 from omniroute.formats.codec import (
     AnswerParser,
@@ -29,7 +29,16 @@ from omniroute.formats.codec import (
     no_pause,
 )
 from omniroute.formats.estimates import Estimates
-from omniroute.formats.events import BlockDelta, BlockStart, Event, MessageStart, MessageStop, StreamError, UsageUpdate
+from omniroute.formats.events import (
+    BlockDelta,
+    BlockStart,
+    BlockStop,
+    Event,
+    MessageStart,
+    MessageStop,
+    StreamError,
+    UsageUpdate,
+)
 from omniroute.formats.fold import Folder, unfold
 from omniroute.formats.gemini import request_parser as gemini_request_parser
 from omniroute.formats.gemini import request_renderer as gemini_request_renderer
@@ -56,6 +65,9 @@ from omniroute.formats.wire import WireFormat
 
 _MAX_HELD_BYTES: Final = 4 << 20
 _NULL: Final = msgspec.Raw(b"null")
+
+FILTERED: Final = "content_filter"
+_ENDS_FILTERED: Final = frozenset({WireFormat.ANTHROPIC_MESSAGES, WireFormat.OPENAI_RESPONSES, WireFormat.GEMINI})
 
 ThinkingOf = Callable[[str], tuple[str, Token | None] | None]
 """Tool-call id to the reasoning that the gateway kept for it."""
@@ -230,6 +242,8 @@ class TranslatedStream:
         self._on_events = on_events
         self._held: list[bytes] = []
         self._held_bytes = 0
+        self._open: int | None = None
+        self._is_calling = False
 
     def feed(self, data: bytes) -> bytes:
         """Take bytes that arrived, return whole frames for the client; none before the first content.
@@ -251,7 +265,14 @@ class TranslatedStream:
         return frames
 
     def fail(self, error: OmniRouteError, request_id: str) -> bytes:
-        """Return the frames that end the stream with an error."""
+        """Return the frames that end the stream with an error.
+
+        Being stopped by a filter is an end of its own in most formats.
+        """
+        is_end = self.has_content and not self._is_calling and self._way_back.client in _ENDS_FILTERED
+        if error.error_code == FILTERED and is_end:
+            events: list[Event] = [] if self._open is None else [BlockStop(self._open)]
+            return self._renderer.render([*events, MessageStop(Stop.REFUSAL)])
         return self._renderer.fail(error, request_id)
 
     def raw_error(self, data: bytes) -> bytes:
@@ -285,7 +306,10 @@ class TranslatedStream:
             match event:
                 case BlockDelta():
                     self.has_content = True
-                case BlockStart(block=block):
+                case BlockStop():
+                    self._open, self._is_calling = None, False
+                case BlockStart(index=index, block=block):
+                    self._open, self._is_calling = index, isinstance(block, ToolCall)
                     # An empty text or thinking block promises content; any other block is content by itself.
                     if not (isinstance(block, Text | Thinking) and not block.text):
                         self.has_content = True

@@ -16,7 +16,7 @@ from typing import Final
 
 import msgspec
 
-from omniroute.formats.canonical import Answer, CallKind, Stop, Text, Thinking, Token, ToolCall, stop_of
+from omniroute.formats.canonical import Answer, Block, CallKind, Stop, Text, Thinking, Token, ToolCall, stop_of
 from omniroute.formats.changes import Changes
 from omniroute.formats.custom_input import CustomInput
 from omniroute.formats.events import (
@@ -133,6 +133,11 @@ class WayBack:
         self._is_blank = True
         self._is_bare_thinking = False
 
+    @property
+    def client(self) -> WireFormat:
+        """The format that the client speaks."""
+        return self._client
+
     def events(self, events: list[Event]) -> list[Event]:
         """Return the events as the client gets them; the same list when nothing changes."""
         if self._passes:
@@ -155,6 +160,11 @@ class WayBack:
 
     def answer(self, answer: Answer) -> Answer:
         """Return a whole answer as the client gets it."""
+        if not answer.others and self._changes.output_tool is None and not any(map(_is_turned, answer.blocks)):
+            stop = stop_of(answer.stop, ())
+            if stop is answer.stop:
+                return answer
+            return msgspec.structs.replace(answer, stop=stop, stop_sequence=None)
         folder = Folder(answer.origin)
         folder.see(self.events(list(unfold(answer))))
         turned = folder.so_far
@@ -342,6 +352,14 @@ class WayBack:
     def _is_torn_at_end(self) -> bool:
         """Say whether an answer that was cut off ends inside free text, which does not show where it should end."""
         return self._call is not None and self._call.head.kind is CallKind.CUSTOM
+
+
+def _is_turned(block: Block) -> bool:
+    """Say whether there can be anything to turn back in a block."""
+    return type(block) in _TURNED
+
+
+_TURNED: Final = frozenset({ToolCall, Thinking})
 
 
 def kept(answer: Answer, client: WireFormat) -> dict[str, tuple[str, Token | None]]:

@@ -1,5 +1,8 @@
 """How many tokens a request has: the provider's word where it counts in the client's format, ours otherwise.
 
+Asked are the vendors of a format, and nodes that an operator has declared to speak it. A node without a counter is left
+alone for a while, and so is one that fails, so that counting never costs more than one such wait.
+
 Never an error for a provider's failure: a client that counts before it sends must not be stopped by the count.
 """
 
@@ -12,7 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
-from omniroute.errors import MissingField, OmniRouteError
+from omniroute.errors import InvalidRequest, MissingField, OmniRouteError
 from omniroute.formats.canonical import Request
 from omniroute.formats.splice import TopLevel, scan, splice
 from omniroute.formats.token_count import TextCounter, count
@@ -34,6 +37,11 @@ log = logging.getLogger(__name__)
 _MAX_ANSWER: Final = 1 << 20
 _DEADLINES: Final = Deadlines(connect_s=5.0, headers_s=10.0, content_s=10.0, idle_s=10.0, total_s=15.0)
 _MEMBERS: Final = {WireFormat.ANTHROPIC_MESSAGES: "input_tokens", WireFormat.GEMINI: "totalTokens"}
+_WITHOUT_COUNTER: Final = frozenset({404, 405, 501})
+_LEFT_ALONE_S: Final = 900.0
+"""How long a node without a counter is not asked again; it may learn to count with its next release."""
+_RESTS_S: Final = 60.0
+"""How long a counter that failed is not asked again."""
 _NOT_COUNTED: Final = ("stream", "max_tokens", "temperature", "top_p", "top_k", "stop_sequences", "metadata")
 """What clients may send along and the vendor's counter refuses."""
 
@@ -44,13 +52,17 @@ class Counting:
     def __init__(
         self,
         *,
-        resolve: Callable[[str], Sequence[Target]],
+        resolve: Callable[[str, str | None], Sequence[Target]],
         send: Callable[[UpstreamRequest], UpstreamResponse],
         now: Callable[[], float],
         exactly: TextCounter,
     ) -> None:
-        """`now` is a monotonic clock in seconds; `exactly` counts texts of models whose vocabulary is known."""
+        """`resolve` takes a model name, and the only provider if the path names one.
+
+        `now` is a monotonic clock in seconds; `exactly` counts texts of models whose vocabulary is known.
+        """
         self._exactly = exactly
+        self._resting: dict[str, float] = {}
         self._resolve = resolve
         self._send = send
         self._now = now
@@ -65,9 +77,13 @@ class Counting:
         model = top.value("model")
         if "messages" not in top:
             raise MissingField("The field 'messages' is required.", param="messages")
-        if model is None:
+        if top.value("messages") == []:
+            raise InvalidRequest("'messages' must hold at least one message.", param="messages")
+        if model is None and call.provider is None:
             return _answer({"input_tokens": self._local(call, top, None), "source": "local"})
-        return self._count(call, top, str(model), WireFormat.ANTHROPIC_MESSAGES)
+        if not isinstance(model, str) or not model:
+            raise InvalidRequest("'model' must be a non-empty string.", param="model")
+        return self._count(call, top, model, WireFormat.ANTHROPIC_MESSAGES)
 
     def gemini(self, call: Call) -> Answer:
         """Answer `POST /v1beta/models/{model}:countTokens`: `{totalTokens}`.
@@ -76,7 +92,7 @@ class Counting:
             OmniRouteError: the body is not a request, or the caller may not use the model.
         """
         top = scan(call.body)
-        wrapped = top.spans.get("generateContentRequest")
+        wrapped = top.spans.get("generateContentRequest") or top.spans.get("generate_content_request")
         if wrapped is not None:  # a whole request may stand inside
             call = replace(call, body=call.body[wrapped[0] : wrapped[1]])
             top = scan(call.body)
@@ -85,10 +101,10 @@ class Counting:
         return self._count(call, top, call.model or "", WireFormat.GEMINI)
 
     def _count(self, call: Call, top: TopLevel, model: str, wire_format: WireFormat) -> Answer:
-        targets = admitted_targets(call.caller, model, self._resolve)
+        targets = admitted_targets(call.caller, model, lambda name: self._resolve(name, call.provider))
         member = _MEMBERS[wire_format]
         first = targets[0]
-        told = self._asked(call, top, first, wire_format) if is_vendor(first.provider, wire_format) else None
+        told = self._told(call, top, first, wire_format)
         tokens, source = (told, "provider") if told is not None else (self._local(call, top, first), "local")
         headers = {
             "X-OmniRoute-Model": in_ascii(first.name),
@@ -100,32 +116,40 @@ class Counting:
             {member: tokens, "source": source, "model": first.name, "provider": first.provider.prefix}, headers
         )
 
-    def _asked(self, call: Call, top: TopLevel, target: Target, wire_format: WireFormat) -> int | None:
+    def _told(self, call: Call, top: TopLevel, target: Target, wire_format: WireFormat) -> int | None:
+        """Return the provider's count; None where it has none to give."""
         endpoint = target.endpoints.get(wire_format)
-        if endpoint is None:
+        if endpoint is None or not (target.provider.is_operator or is_vendor(target.provider, wire_format)):
             return None
-        changes: dict[str, bytes | None] = {name: None for name in _NOT_COUNTED if name in top}
-        if "model" in top:
-            changes["model"] = msgspec.json.encode(target.model)
-        request = requests.build(
-            _counter(endpoint),
-            model=target.model,
-            body=splice(top, changes) if changes else top.body,
-            client_headers=call.client_headers,
-            deadlines=_DEADLINES,
-        )
+        if self._now() < self._resting.get(endpoint.url, 0.0):
+            return None
+        counted, rest_s = None, _RESTS_S
         try:
-            response = self._send(request)
-            try:
-                if response.status != 200:
-                    return None
-                body = read_all(response, _DEADLINES.total_s, _MAX_ANSWER, self._now)
-            finally:
-                response.close()
+            status, body = self._asked(call, _counter(endpoint), target, _counted_body(top, target, wire_format))
+            match status:
+                case 200:
+                    counted = _number(body, _MEMBERS[wire_format])
+                case _ if status in _WITHOUT_COUNTER:
+                    rest_s = _LEFT_ALONE_S
+                case _ if status < 500:
+                    return None  # about this request, which says nothing about the next one
         except OmniRouteError as error:
             log.info("the token counter of %s failed: %s", target.provider.prefix, error.error_code)
-            return None
-        return _number(body, _MEMBERS[wire_format])
+        if counted is None:
+            self._resting[endpoint.url] = self._now() + rest_s
+        else:
+            self._resting.pop(endpoint.url, None)
+        return counted
+
+    def _asked(self, call: Call, counter: Endpoint, target: Target, body: bytes) -> tuple[int, bytes]:
+        request = requests.build(
+            counter, model=target.model, body=body, client_headers=call.client_headers, deadlines=_DEADLINES
+        )
+        response = self._send(request)
+        try:
+            return response.status, read_all(response, _DEADLINES.total_s, _MAX_ANSWER, self._now)
+        finally:
+            response.close()
 
     def _local(self, call: Call, top: TopLevel, target: Target | None) -> int:
         dialect = DIALECTS[call.surface]
@@ -135,6 +159,19 @@ class Counting:
             return count(request, model="", wire_format=dialect.format, pause=pause)
         spoken = preferred_format(target.provider, target.endpoints) or dialect.format
         return count(request, model=target.model, wire_format=spoken, pause=pause, exactly=self._exactly)
+
+
+def _counted_body(top: TopLevel, target: Target, wire_format: WireFormat) -> bytes:
+    """Return what the provider's counter is sent for a request."""
+    if wire_format is WireFormat.GEMINI:
+        if set(top.spans) <= {"contents"}:
+            return top.body
+        # Beside the contents everything has to stand in a whole request, which names its model by itself.
+        name = msgspec.json.encode(f"models/{target.model}")
+        return b'{"generateContentRequest":%b}' % splice(top, {"model": name})
+    changes: dict[str, bytes | None] = {name: None for name in _NOT_COUNTED if name in top}
+    changes["model"] = msgspec.json.encode(target.model)
+    return splice(top, changes)
 
 
 def _counter(endpoint: Endpoint) -> Endpoint:
@@ -150,7 +187,7 @@ def _number(body: bytes, member: str) -> int | None:
     except msgspec.DecodeError:
         return None
     value = found.get(member) if isinstance(found, dict) else None
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
 
 def _answer(body: Mapping[str, object], headers: Mapping[str, str] | None = None) -> Answer:

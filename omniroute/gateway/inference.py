@@ -32,7 +32,7 @@ from omniroute.gateway.run import Run
 from omniroute.records import RequestRecord
 
 
-def _refuse_url(url: str) -> None:
+def _refuse_url(url: str) -> tuple[str, ...]:
     del url
     raise UrlBlocked
 
@@ -52,12 +52,13 @@ class Inference:
         wall: Callable[[], float],
         max_in_flight: int,
         sends_comments: bool = True,
-        check_media_url: Callable[[str], None] = _refuse_url,
+        check_media_url: Callable[[str], tuple[str, ...]] = _refuse_url,
         responses: ResponseStore | None = None,
     ) -> None:
         """`now` is a monotonic clock, `wall` the time of day, both in seconds.
 
-        `check_media_url` raises UrlBlocked for an address that callers may not have fetched; by default for all.
+        `check_media_url` returns where a host may be reached, and raises UrlBlocked for an address that callers may
+        not have fetched; by default for all.
         """
         self._directory = directory
         self._transport = transport

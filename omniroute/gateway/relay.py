@@ -195,7 +195,7 @@ class EventStream:
         request_id = self._run.call.request_id
         opened = self._opened
         if opened is None:
-            frame = self._run.dialect.render_in_stream(error, request_id)
+            frame = self._run.render_late(error)
         else:
             frame = opened.stream.fail(error, request_id)
         is_cut = self._opened is not None and isinstance(error, UpstreamProtocolError)

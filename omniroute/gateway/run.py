@@ -322,6 +322,18 @@ class Run:
         self.close("success", status=handover.status, usage=usage, bytes_out=len(handover.body))
         return Answer(handover.status, headers, handover.body)
 
+    def render_late(self, error: OmniRouteError) -> bytes:
+        """Return the frames of an error that comes after the status line, and before anything of an answer.
+
+        A Messages stream has an ending of its own for what a filter stopped.
+        """
+        dialect = self.dialect
+        is_end = error.error_code == FILTERED and dialect.format is WireFormat.ANTHROPIC_MESSAGES
+        if not is_end or self._inquiry is None:
+            return dialect.render_in_stream(error, self.call.request_id)
+        renderer = dialect.new_renderer(self._inquiry.reply(lambda _: b""))
+        return renderer.render([MessageStart("", self._inquiry.requested), MessageStop(Stop.REFUSAL)])
+
     def _on_client_gone(self) -> None:
         """Called in the hub: must not block."""
         self.is_client_gone = True

@@ -70,6 +70,7 @@ RULES: Final[tuple[_Rule, ...]] = (
         thinking_field="reasoning_content",
         reasoning=ReasoningStyle.EFFORT,
         efforts=_LOW_TO_HIGH,
+        takes=frozenset({MediaKind.IMAGE, MediaKind.DOCUMENT, MediaKind.AUDIO}),
     ),
     _rule(
         [_CHAT],
@@ -81,7 +82,6 @@ RULES: Final[tuple[_Rule, ...]] = (
         takes_service_tier=True,
         takes_custom_tools=True,
         thinking_field=None,
-        takes=frozenset({MediaKind.IMAGE, MediaKind.DOCUMENT, MediaKind.AUDIO}),
     ),
     _rule([_RESPONSES], reasoning=ReasoningStyle.EFFORT),
     # Reasoning models of the vendor know no sampling knobs; the others know no effort.
@@ -191,7 +191,14 @@ def profile_of(
         wire_format: the one it is spoken to in.
         connection_id: stands for the account, which opaque tokens are bound to.
     """
-    facts = dict(_facts_of(provider.id, model, wire_format))
+    return _profile_of(provider.id, model, known, wire_format, connection_id)
+
+
+@lru_cache(maxsize=1024)
+def _profile_of(
+    provider_id: str, model: str, known: Model | None, wire_format: WireFormat, connection_id: str
+) -> Profile:
+    facts = dict(_facts_of(provider_id, model, wire_format))
     if known is not None:
         facts["max_output"] = known.max_output
         facts["context"] = known.context
@@ -202,4 +209,4 @@ def profile_of(
                 facts["takes_tools"] = False
             if "reasoning" not in known.capabilities:
                 facts["reasoning"] = ReasoningStyle.NONE
-    return profile_for(wire_format, model, provider=provider.id, family=connection_id, **facts)
+    return profile_for(wire_format, model, provider=provider_id, family=connection_id, **facts)

@@ -39,7 +39,7 @@ class ResponseStore:
         """Store an answer that the gateway issued `response_id` for.
 
         Args:
-            owner: id of the API key; "" for callers without one.
+            owner: what the usage of the caller is booked under, as a rule the id of its API key.
             response_id: the id, which nobody else has.
             previous_id: the response that the request continued.
             items: this turn's input and output, as `formats.openai_responses.history` writes them.

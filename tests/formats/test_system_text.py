@@ -36,7 +36,7 @@ _ONE, _TWO, _LATE = (
     for role, text in zip((Role.SYSTEM, Role.DEVELOPER, Role.SYSTEM), ("one", "two", "late"), strict=True)
 )
 _HI, _OK = _message(Role.USER, "hi"), _message(Role.ASSISTANT, "ok")
-_TAGGED = _message(Role.USER, "<system-message>\nlate\n</system-message>")
+_TAGGED = _message(Role.USER, "\n<system-message>\nlate\n</system-message>\n")
 
 
 def _prepare(target: WireFormat, *messages: Message, system: tuple[Message, ...] = (), **facts: object) -> Request:
@@ -82,8 +82,8 @@ def test_cache_marks_of_system_text_stay() -> None:
     late = Message(Role.SYSTEM, (Text("a"), Text("b", cache=CACHE_MARK)))
     blocks = _prepare(_GEMINI, _HI, late).messages[1].blocks
     assert blocks == (
-        Text("<system-message>\na\n</system-message>"),
-        Text("<system-message>\nb\n</system-message>", cache=CACHE_MARK),
+        Text("\n<system-message>\na\n</system-message>\n"),
+        Text("\n<system-message>\nb\n</system-message>\n", cache=CACHE_MARK),
     )
 
 

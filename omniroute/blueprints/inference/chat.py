@@ -15,7 +15,7 @@ from flask import Blueprint, Response, request
 
 from omniroute.blueprints.guard import CALLER, REQUEST_ID
 from omniroute.blueprints.inference.body import read_json_bytes
-from omniroute.blueprints.tiers import GEMINI_MOUNTS, INFERENCE_MOUNTS, OLLAMA_MOUNTS
+from omniroute.blueprints.tiers import GEMINI_BARE_PREFIX, GEMINI_MOUNTS, INFERENCE_MOUNTS, OLLAMA_MOUNTS
 from omniroute.container import Container, container
 from omniroute.errors import NotFound
 from omniroute.gateway.dialects import Surface
@@ -53,7 +53,8 @@ WAYS: Final = {
     **{mount + path: way for mount in OLLAMA_MOUNTS for path, way in OLLAMA_ENDPOINTS.items()},
 }
 """Whole path to its way."""
-GEMINI_PREFIXES: Final = tuple(f"{mount}/models/" for mount in GEMINI_MOUNTS)
+GEMINI_PREFIXES: Final = (*(f"{mount}/models/" for mount in GEMINI_MOUNTS), GEMINI_BARE_PREFIX)
+"""What stands before `{model}:{action}`, the longest first."""
 _GENERATE: Final = Way(Surface.GEMINI, "/v1beta/models:generateContent")
 _STREAM: Final = Way(Surface.GEMINI, "/v1beta/models:streamGenerateContent")
 _STREAM_ARRAY: Final = Way(Surface.GEMINI_ARRAY, "/v1beta/models:streamGenerateContent")
@@ -77,8 +78,8 @@ def gemini(model: str) -> Response:
     return as_response(serve_gemini(request.environ, container(), model))
 
 
-for _mount in GEMINI_MOUNTS:
-    blueprint.add_url_rule(f"{_mount}/models/<path:model>", view_func=gemini, methods=["POST"])
+for _prefix in GEMINI_PREFIXES:
+    blueprint.add_url_rule(f"{_prefix}<path:model>", view_func=gemini, methods=["POST"])
 
 
 def as_response(answer: Answer) -> Response:

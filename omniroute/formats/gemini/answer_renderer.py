@@ -7,9 +7,11 @@ from typing import Any, Final
 
 import msgspec
 
+from omniroute.formats.arguments import object_for
 from omniroute.formats.canonical import (
     Answer,
     Block,
+    CallKind,
     Media,
     Reasoning,
     Refusal,
@@ -88,8 +90,8 @@ def part_for(block: Block) -> Part | None:
             part["thought"] = True
             add_signature(part, token)
             return part if text or "thoughtSignature" in part else None
-        case ToolCall(id=call_id, name=name, arguments=arguments, token=token):
-            spelt = object_of_call(arguments)
+        case ToolCall(id=call_id, name=name, token=token):
+            spelt = object_of_call(block)
             return None if spelt is None else call_part(call_id, name, spelt, token)
         case Media():
             return _media_part(block)
@@ -101,8 +103,11 @@ def part_for(block: Block) -> Part | None:
             return None
 
 
-def object_of_call(arguments: str) -> msgspec.Raw | None:
+def object_of_call(call: ToolCall) -> msgspec.Raw | None:
     """Return the arguments of a call as an object; None if they are none, so that the call is torn."""
+    if call.kind is CallKind.CUSTOM:
+        return object_for(call)
+    arguments = call.arguments
     whole = arguments_object(arguments)
     if whole is None and "\\u" in arguments:  # half a pair of units is no reason to lose a call
         whole = arguments_object(mend(arguments.encode()).decode())

@@ -152,11 +152,11 @@ class Renderer:
                 # The signature ends the thought: a part of its own, since the pieces before are out.
                 return self._part(part_for(Thinking("", token)))
             case ToolCall():
-                arguments = block.arguments + "".join(self._held)
-                spelt = object_of_call(arguments)
+                call = msgspec.structs.replace(block, arguments=block.arguments + "".join(self._held))
+                spelt = object_of_call(call)
                 if spelt is not None:
                     return self._part(call_part(block.id, block.name, spelt, token))
-                self._torn = msgspec.structs.replace(block, arguments=arguments)
+                self._torn = call
             case _:
                 pass
         return b""

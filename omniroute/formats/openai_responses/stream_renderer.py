@@ -182,6 +182,11 @@ class Renderer:
             case Media(kind=MediaKind.IMAGE, source=SourceKind.INLINE):
                 self._close_message(b"completed")
                 self._image(block)
+            case Media():
+                note = _note_for(block)
+                self._block = Text("")
+                self._start_part(self._block)
+                self._delta(BlockDelta(0, DeltaKind.TEXT, note))
             case _:
                 pass  # what another vendor ran has no item here
 
@@ -405,3 +410,10 @@ class Renderer:
         self._added(_encode(item))
         form = (media.mime or "image/png").partition("/")[2]
         self._done(_encode({**item, "status": "completed", "result": media.data, "output_format": form}))
+
+
+def _note_for(media: Media) -> str:
+    """Return the text that stands for media which no item of this format can hold."""
+    if media.source is SourceKind.URL:
+        return f"![{media.name or media.kind.value}]({media.data})"
+    return f"[{media.kind.value} of type {media.mime or 'unknown'}, which this format cannot show]"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
+from omniroute.providers.sandbox import responses_memory
 from omniroute.providers.sandbox.blocks import Answer, Block, Call, Citation, Fault, Refusal, Stop, Text, Thinking
 from omniroute.providers.sandbox.jsontext import dump
 from omniroute.providers.sandbox.openai_answer import CREATED
@@ -44,6 +45,7 @@ def render_answer(prompt: Prompt, answer: Answer) -> bytes:
     """Return the body of an answer that is not streamed."""
     response = _response(prompt, _status(answer))
     response["output"] = [_Item(prompt, answer, block, n).whole() for n, block in enumerate(_blocks(answer))]
+    responses_memory.keep(prompt.asked, response["id"], response["output"])
     return dump({**response, **_ended(prompt, answer)})
 
 
@@ -89,6 +91,7 @@ def render_stream(prompt: Prompt, answer: Answer) -> Iterator[Frame]:
         return
     status = _status(answer)
     response = {**_response(prompt, status), "output": output, **_ended(prompt, answer)}
+    responses_memory.keep(prompt.asked, response["id"], output)
     yield (0.0 if said else next(pace)), writer.event(f"response.{status}", response=response)
     if answer.fault is Fault.DOUBLE_END:
         yield 0.0, writer.event(f"response.{status}", response=response)

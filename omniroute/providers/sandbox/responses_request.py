@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from omniroute.providers.sandbox import responses_memory
 from omniroute.providers.sandbox.jsontext import dump, load_object
 from omniroute.providers.sandbox.openai_schema import check_name, check_strict
 from omniroute.providers.sandbox.prompt import (
@@ -149,16 +150,8 @@ def parse_count_request(body: bytes) -> int:
 
 
 def _read_input(asked: Mapping[str, Any]) -> Record:
-    previous = asked.get("previous_response_id")
-    if previous is not None:
-        raise VendorError(
-            400,
-            f"Previous response with id '{previous}' not found.",
-            param="previous_response_id",
-            code="previous_response_not_found",
-        )
-    if (conversation := asked.get("conversation")) is not None:
-        name = conversation.get("id") if isinstance(conversation, dict) else conversation
+    if (named := asked.get("conversation")) is not None:
+        name = named.get("id") if isinstance(named, dict) else named
         raise VendorError(404, f"Conversation with id '{name}' not found.", param="conversation")
     record = Record()
     instructions = asked.get("instructions")
@@ -172,10 +165,10 @@ def _read_input(asked: Mapping[str, Any]) -> Record:
             )
         record.system(instructions)
     said = asked.get("input")
-    if isinstance(said, str):
+    if asked.get("previous_response_id") is not None or isinstance(said, list):
+        InputReader(record, responses_memory.conversation(asked))
+    elif isinstance(said, str):
         record.user(said)
-    elif isinstance(said, list):
-        InputReader(record, said)
     elif said is not None:
         raise VendorError(
             400,
@@ -183,7 +176,7 @@ def _read_input(asked: Mapping[str, Any]) -> Record:
             param="input",
             code="invalid_type",
         )
-    if not said:
+    if not said and asked.get("previous_response_id") is None:
         raise VendorError(
             400,
             "One of \"input\" or \"previous_response_id\" or 'prompt' or 'conversation' must be provided.",
