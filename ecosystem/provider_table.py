@@ -11,9 +11,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from omniroute.formats.wire import WireFormat
+from omniroute.formats.wire import WireFormat  # noqa: E402
 from omniroute.providers.catalog import Catalogue, load  # noqa: E402
-from omniroute.providers.spec import Provider, ProviderStatus, Tier, WireFormat  # noqa: E402
+from omniroute.providers.spec import Provider, ProviderStatus, Tier  # noqa: E402
 
 PAGE = ROOT / "ecosystem" / "docs" / "providers.md"
 BEGIN, END = "<!-- providers: begin -->", "<!-- providers: end -->"

@@ -11,8 +11,12 @@ from typing import Final
 
 from omniroute.errors import UpstreamProtocolError
 
-MAX_EVENT_BYTES: Final = 1 << 20
-"""An upstream event larger than this is refused: it would be held in memory for every stream."""
+MAX_EVENT_BYTES: Final = 32 << 20
+"""An upstream event larger than this is refused, since it is held in memory until it ends.
+
+Not smaller, because whole things come as one event: the terminal event of Responses repeats the output, drawn pictures
+arrive in one piece (decision record 0012).
+"""
 
 _BOM: Final = b"\xef\xbb\xbf"
 

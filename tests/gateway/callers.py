@@ -32,6 +32,8 @@ REQUESTS: Mapping[Surface, dict[str, Any]] = {
     Surface.OLLAMA_GENERATE: {"prompt": "hi"},
 }
 
+SURFACES = tuple(REQUESTS)
+"""The ways in to conversations."""
 OPENAI = (Surface.OPENAI_CHAT, Surface.OPENAI_COMPLETIONS, Surface.OPENAI_RESPONSES)
 GOOGLE = (Surface.GEMINI, Surface.GEMINI_ARRAY)
 OLLAMA = (Surface.OLLAMA_CHAT, Surface.OLLAMA_GENERATE)

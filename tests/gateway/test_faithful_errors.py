@@ -16,7 +16,7 @@ from omniroute.gateway.dialects import DIALECTS, Surface
 from omniroute.gateway.faults import error_for
 from omniroute.providers.classify import classify
 from tests.fakes.upstream import answer, fake_upstream
-from tests.gateway.callers import GOOGLE, NODES, OPENAI, Told, asked, rendered
+from tests.gateway.callers import GOOGLE, NODES, OPENAI, SURFACES, Told, asked, rendered
 from tests.gateway.conftest import KEY, Bench
 from tests.gateway.provider_errors import CASES, NOW, Case
 
@@ -149,7 +149,7 @@ def check(row: str, surface: Surface, told: Told, error: OmniRouteError | None =
         spelt = "server_is_overloaded" if surface is Surface.OPENAI_RESPONSES and row == "overloaded" else openai_code
         assert spelt is None or detail["code"] == spelt
         assert {"message", "type", "param", "code"} <= set(detail)
-        result = detail
+        result: dict[str, Any] = detail
     elif surface is Surface.ANTHROPIC_MESSAGES:
         assert (status, said["error"]["type"]) == (messages_status, messages_type)
         assert set(said) == {"type", "error", "request_id"}
@@ -182,7 +182,7 @@ def check(row: str, surface: Surface, told: Told, error: OmniRouteError | None =
     return result
 
 
-@pytest.mark.parametrize("surface", Surface)
+@pytest.mark.parametrize("surface", SURFACES)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_each_refusal_in_each_dialect(case: Case, surface: Surface) -> None:
     failure = classify(case.format, case.status, case.headers, case.data, now=float(NOW))
@@ -199,7 +199,7 @@ def test_each_refusal_in_each_dialect(case: Case, surface: Surface) -> None:
         assert case.param is None or detail["param"] == case.param
 
 
-@pytest.mark.parametrize("surface", Surface)
+@pytest.mark.parametrize("surface", SURFACES)
 @pytest.mark.parametrize(
     "case", [case for case in CASES if case.row == "context" and case.used and case.limit], ids=lambda c: c.name
 )
@@ -280,14 +280,14 @@ OWN: list[tuple[str, OmniRouteError]] = [
 ]
 
 
-@pytest.mark.parametrize("surface", Surface)
+@pytest.mark.parametrize("surface", SURFACES)
 @pytest.mark.parametrize(("row", "error"), OWN)
 def test_what_the_gateway_itself_refuses(row: str, error: OmniRouteError, surface: Surface) -> None:
     detail = check(row, surface, rendered(surface, error))
     assert surface not in OPENAI or detail["code"] == error.error_code
 
 
-@pytest.mark.parametrize("surface", Surface)
+@pytest.mark.parametrize("surface", SURFACES)
 @pytest.mark.parametrize("case", [case for case in CASES if case.row == "credential"], ids=lambda c: c.name)
 def test_trouble_with_our_account_is_never_shown_as_the_callers(case: Case, surface: Surface) -> None:
     status, _, body = rendered(surface, error_of(case))
@@ -312,7 +312,7 @@ def test_every_client_of_every_upstream_is_told_before_a_stream_begins(case: Cas
     body = case.data
     with fake_upstream(answer(body, status=case.status, headers=dict(case.headers))) as upstream:
         bench = bench_of(upstream, **NODES[case.format])
-        for surface in Surface:
+        for surface in SURFACES:
             for is_stream in (False, True) if surface is not Surface.GEMINI_ARRAY else (True,):
                 bench.log.records.clear()
                 told = asked(bench, surface, is_stream=is_stream)

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from gevent import sleep
 
 from omniroute.formats.wire import WireFormat
 from omniroute.gateway.dialects import Surface
 from tests.fakes.upstream import Act, answer, fake_upstream, sandboxed, stream
-from tests.gateway.callers import GOOGLE, NODES, OLLAMA, Told, asked
+from tests.gateway.callers import GOOGLE, NODES, OLLAMA, SURFACES, Told, asked
 from tests.gateway.conftest import Bench, quick_clocks
 from tests.gateway.test_faithful_errors import check
 
@@ -141,7 +142,7 @@ BROKEN = {
     Surface.OLLAMA_GENERATE: "",
 }
 
-pairs = pytest.mark.parametrize(("surface", "upstream_format"), [(one, other) for one in Surface for other in NODES])
+pairs = pytest.mark.parametrize(("surface", "upstream_format"), [(one, other) for one in SURFACES for other in NODES])
 
 
 @pairs
@@ -233,7 +234,7 @@ def test_an_event_over_a_megabyte_is_delivered_or_refused(
 
 
 @pytest.mark.parametrize("upstream_format", NODES)
-@pytest.mark.parametrize("surface", Surface)
+@pytest.mark.parametrize("surface", SURFACES)
 def test_t52_a_stream_that_is_none(surface: Surface, upstream_format: WireFormat, bench_of: Make) -> None:
     acts: list[tuple[Act, str]] = [
         (answer(b"", content_type="text/event-stream"), "fault"),
@@ -247,14 +248,12 @@ def test_t52_a_stream_that_is_none(surface: Surface, upstream_format: WireFormat
 
 
 @pytest.mark.parametrize("upstream_format", NODES)
-@pytest.mark.parametrize("surface", Surface)
+@pytest.mark.parametrize("surface", SURFACES)
 def test_a_failure_after_the_status_line_is_an_event(
     surface: Surface, upstream_format: WireFormat, bench_of: Make
 ) -> None:
     # The provider speaks later than the gateway waits with its 200, and then only to refuse.
     def late(sock: Any, request: Any) -> None:
-        from gevent import sleep
-
         sleep(0.03)
         answer(b"", status=503)(sock, request)
 
@@ -265,6 +264,27 @@ def test_a_failure_after_the_status_line_is_an_event(
     code, _ = error_in(surface, events(surface, body))
     assert (told[0], code) == (200, OVERLOADED[surface])
     assert bench.log.only.outcome == "failed"
+
+
+def test_a_filter_ends_a_messages_stream_as_a_refusal(bench_of: Make) -> None:
+    filtered = b'{"error":{"message":"No.","type":"invalid_request_error","code":"content_filter"}}'
+
+    def late(sock: Any, request: Any) -> None:
+        sleep(0.03)
+        answer(filtered, status=400)(sock, request)
+
+    begun = b'data: {"choices":[{"index":0,"delta":{"content":"Hello"}}]}\n\n'
+    for act, said in ((late, ""), (stream(begun, 0.02, b"data: " + filtered + b"\n\n"), "Hello")):
+        with fake_upstream(act) as upstream:
+            bench = bench_of(upstream, clocks=quick_clocks(commit_after_s=0.005))
+            status, _, body = asked(bench, Surface.ANTHROPIC_MESSAGES, is_stream=True)
+        read = events(Surface.ANTHROPIC_MESSAGES, body.replace(b'event: ping\ndata: {"type":"ping"}\n\n', b""))
+        kinds = [event["type"] for event in read]
+        assert (status, kinds[0], kinds[-2:]) == (200, "message_start", ["message_delta", "message_stop"])
+        assert read[-2]["delta"]["stop_reason"] == "refusal"
+        assert text_of(Surface.ANTHROPIC_MESSAGES, read) == said
+        assert kinds.count("content_block_start") == kinds.count("content_block_stop")
+        assert (bench.log.only.outcome, bench.log.only.error_code) == ("failed", "content_filter")
 
 
 def test_our_account_is_not_spoken_of_in_mid_stream(bench_of: Make) -> None:
@@ -294,7 +314,7 @@ def test_an_error_in_no_vendors_shape_is_put_into_the_clients(bench_of: Make) ->
     assert error_in(Surface.ANTHROPIC_MESSAGES, read)[0] == "overloaded_error"
 
 
-@pytest.mark.parametrize("surface", Surface)
+@pytest.mark.parametrize("surface", SURFACES)
 def test_bytes_that_are_no_text_are_a_fault_of_the_provider(surface: Surface, bench_of: Make) -> None:
     begun = b'data: {"choices":[{"index":0,"delta":{"content":"Hello"}}]}\n\n'
     broken = b'data: {"usage":{},"choices":[{"index":0,"delta":{"content":"\xff\xfe"},"finish_reason":"stop"}]}\n\n'

@@ -22,7 +22,6 @@ from omniroute.errors import (
     ProviderCredentials,
     RateLimited,
     ServerDraining,
-    UnsupportedFeature,
     UpstreamError,
     UpstreamTimeout,
 )
@@ -202,9 +201,12 @@ def test_bad_requests_never_reach_a_provider(
         assert bench.log.only.outcome == "failed"
 
 
-def test_a_provider_of_another_format_is_refused_clearly(bench_of: Make) -> None:
-    with fake_upstream(answer(completion())) as upstream, pytest.raises(UnsupportedFeature):
-        bench_of(upstream).call({**HELLO, "max_tokens": 5}, Surface.ANTHROPIC_MESSAGES)
+def test_a_provider_of_another_format_is_spoken_to_in_its_own(bench_of: Make) -> None:
+    with fake_upstream(answer(completion())) as upstream:
+        opened = bench_of(upstream).call({**HELLO, "max_tokens": 5}, Surface.ANTHROPIC_MESSAGES)
+        assert b"chat/completions" in upstream.received[0].head
+        assert isinstance(opened.body, bytes)
+        assert json.loads(opened.body)["content"] == [{"type": "text", "text": "hello"}]
 
 
 # --- streams -------------------------------------------------------------------------------------------------------

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 -- a sentence of a vendor reads better on one line
 """The sentences in which providers say that a request is too long."""
 
 from __future__ import annotations
@@ -12,22 +13,19 @@ from omniroute.providers.context_numbers import ContextNumbers, context_numbers
     [
         ("prompt is too long: 214031 tokens > 200000 maximum", 214031, 200000, None),
         (
-            "input length and `max_tokens` exceed context limit: 190001 + 20000 > 200000, decrease input length or "
-            "`max_tokens` and try again",
+            "input length and `max_tokens` exceed context limit: 190001 + 20000 > 200000, decrease input length or `max_tokens` and try again",
             190001,
             200000,
             20000,
         ),
         (
-            "This model's maximum context length is 128000 tokens. However, your messages resulted in 130112 tokens. "
-            "Please reduce the length of the messages.",
+            "This model's maximum context length is 128000 tokens. However, your messages resulted in 130112 tokens. Please reduce the length of the messages.",
             130112,
             128000,
             None,
         ),
         (
-            "This model's maximum context length is 8192 tokens. However, you requested 9000 tokens (8000 in the messages, "
-            "1000 in the completion). Please reduce the length of the messages or completion.",
+            "This model's maximum context length is 8192 tokens. However, you requested 9000 tokens (8000 in the messages, 1000 in the completion). Please reduce the length of the messages or completion.",
             8000,
             8192,
             1000,

@@ -32,7 +32,7 @@ PATCH: tuple[str, Any] = ("apply_patch", None)
 
 
 def chat(tools: list[tuple[str, Any]], result: str, **fields: Any) -> list[Turn]:
-    talk: list[Any] = [{"role": "system", "content": "Working directory: /work"}, {"role": "user", "content": TASK}]
+    talk: list[Any] = [{"role": "system", "content": "Working directory: /srv"}, {"role": "user", "content": TASK}]
     turns: list[Turn] = []
     shown = [{"type": "function", "function": {"name": name, "parameters": s}} for name, s in tools]
     while True:
@@ -52,7 +52,7 @@ def messages(tools: list[tuple[str, Any]], result: str, **fields: Any) -> list[T
     shown = [{"name": name, "input_schema": s} for name, s in tools]
     while True:
         body = {"model": "agent", "max_tokens": 4000, "messages": talk, "tools": shown, **fields}
-        body["system"] = [{"type": "text", "text": "<env>\nWorking directory: /work\nIs git repo: no\n</env>"}]
+        body["system"] = [{"type": "text", "text": "<env>\nWorking directory: /srv\nIs git repo: no\n</env>"}]
         blocks = answer(MESSAGES, body)["content"]
         made = [(b["name"], b["input"]) for b in blocks if b["type"] == "tool_use"]
         turns.append(("".join(b["text"] for b in blocks if b["type"] == "text"), made))
@@ -68,7 +68,7 @@ def messages(tools: list[tuple[str, Any]], result: str, **fields: Any) -> list[T
 
 
 def responses(tools: list[tuple[str, Any]], result: str, **fields: Any) -> list[Turn]:
-    env = "<environment_context>\n  <cwd>/work</cwd>\n</environment_context>"
+    env = "<environment_context>\n  <cwd>/srv</cwd>\n</environment_context>"
     talk: list[Any] = [{"role": "user", "content": env}, {"role": "user", "content": TASK}]
     turns: list[Turn] = []
     shown: list[Any] = [
@@ -89,7 +89,7 @@ def responses(tools: list[tuple[str, Any]], result: str, **fields: Any) -> list[
 
 
 def gemini_talk(tools: list[tuple[str, Any]], result: str, **fields: Any) -> list[Turn]:
-    where = "I'm currently working in the directory: /work\n"
+    where = "I'm currently working in the directory: /srv\n"
     talk: list[Any] = [{"role": "user", "parts": [{"text": where}, {"text": TASK}]}]
     turns: list[Turn] = []
     shown = [{"functionDeclarations": [{"name": name, "parametersJsonSchema": s} for name, s in tools]}]
@@ -125,18 +125,18 @@ TALKS = pytest.mark.parametrize("talk", [chat, messages, responses, gemini_talk,
 
 @TALKS
 def test_two_looks_one_write_and_a_last_word(talk: Callable[..., list[Turn]]) -> None:
-    first, second, third = talk([BASH, READ, WRITE], "/work")
+    first, second, third = talk([BASH, READ, WRITE], "/srv")
     assert first[0]
     assert [name for name, _ in first[1]] == ["Bash", "Bash"]
     assert [arguments["command"] for _, arguments in first[1]] == ["pwd", "ls -a"]
     assert all(arguments["description"] for _, arguments in first[1])
-    assert second == ("", [("Write", {"file_path": "/work/notes/a.txt", "content": "It's 5 o'clock"})])
+    assert second == ("", [("Write", {"file_path": "/srv/notes/a.txt", "content": "It's 5 o'clock"})])
     assert third == ("Done: notes/a.txt", [])
 
 
 @TALKS
 def test_tools_of_another_program(talk: Callable[..., list[Turn]]) -> None:
-    first, second, _ = talk([LIST, ("read_file", schema(absolute_path=TEXT)), WRITE_FILE], "/work")
+    first, second, _ = talk([LIST, ("read_file", schema(absolute_path=TEXT)), WRITE_FILE], "/srv")
     names = [name for name, _ in first[1]]
     assert names == ["list_directory", "read_file"] or talk is responses
     assert second[1][0][0] in ("write_file", "shell")
@@ -144,16 +144,16 @@ def test_tools_of_another_program(talk: Callable[..., list[Turn]]) -> None:
 
 @TALKS
 def test_shell_alone_is_enough(talk: Callable[..., list[Turn]]) -> None:
-    _, second, third = talk([("run_shell_command", schema(command=TEXT))], "/work")
+    _, second, third = talk([("run_shell_command", schema(command=TEXT))], "/srv")
     name, arguments = second[1][0]
     assert name == "run_shell_command"
-    assert shlex.split(arguments["command"]) == ["printf", "%s\\n", "It's 5 o'clock", ">", "/work/notes/a.txt"]
+    assert shlex.split(arguments["command"]) == ["printf", "%s\\n", "It's 5 o'clock", ">", "/srv/notes/a.txt"]
     assert third[0] == "Done: notes/a.txt"
 
 
 def test_codex_gets_a_patch_and_its_array_shell() -> None:
     array = ("shell", schema(command={"type": "array", "items": TEXT}))
-    first, second, _ = responses([array, PATCH], "Exit code: 0\nOutput:\n/work\n")
+    first, second, _ = responses([array, PATCH], "Exit code: 0\nOutput:\n/srv\n")
     assert first[1][0] == ("shell", {"command": ["bash", "-lc", "pwd"]})
     patch = "*** Begin Patch\n*** Add File: notes/a.txt\n+It's 5 o'clock\n*** End Patch\n"
     assert second[1] == [("apply_patch", patch)]
