@@ -15,6 +15,7 @@ import hypothesis
 import pytest
 
 from omniroute.settings import Settings
+from tests.goldens import Golden
 
 _KEPT = ("PATH", "TMPDIR", "CI", "VIRTUAL_ENV", "SYSTEMROOT", "LD_LIBRARY_PATH")
 
@@ -67,6 +68,11 @@ def _refuse_network(event: str, arguments: tuple[Any, ...]) -> None:
             pass
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Golden files are written anew on demand; the change then shows in review."""
+    parser.addoption("--update-golden", action="store_true", help="write what the code gives into tests/golden")
+
+
 _scrub_environment()
 sys.addaudithook(_refuse_network)
 # The same examples in every run; a slow machine is no failure.
@@ -108,3 +114,9 @@ def settings(tmp_path: Path) -> Settings:
     data_dir = tmp_path / "data"
     data_dir.mkdir(mode=0o700)
     return Settings(data_dir=data_dir, instance_name="test", app_log_to_file=False)
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Golden:
+    """What was given before, to hold what is given now against."""
+    return Golden(is_updating=bool(request.config.getoption("--update-golden")))

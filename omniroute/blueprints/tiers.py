@@ -103,17 +103,25 @@ CHANGE: Final = ("PUT", "PATCH")
 INFERENCE_MOUNTS: Final = ("/v1", "/v1/v1", "/api/v1", "")
 """Where inference routes answer: as documented, doubled by clients that add the prefix, under `/api`, at the root."""
 
-
-GEMINI_MOUNTS: Final = ("/v1beta", "/v1")
-"""Where Gemini's clients look: the vendor's SDK uses either, by its version."""
+GEMINI_MOUNTS: Final = ("/v1beta", "/api/v1beta", "/v1")
+"""Where Gemini's clients look: the vendor's SDK uses either version."""
+GEMINI_LISTS: Final = ("/v1beta", "/api/v1beta")
+"""Where the list of models is in Gemini's shape for everybody: under `/v1` OpenAI's is."""
 GEMINI_BARE_PREFIX: Final = "/v1beta/"
 """Where one SDK looks for models whose name has a slash: it takes the part before it for the collection."""
 OLLAMA_MOUNTS: Final = ("", "/v1")
+"""Ollama's own, and where a client looks that was told OpenAI's base URL."""
+PINNED_MESSAGES: Final = ("/messages", "/v1/messages")
+"""Messages below a provider's own path: Anthropic's SDK puts the version behind any base URL."""
 
 
 def _inference(methods: tuple[str, ...], path: str, endpoint: str, family: Family = Family.OPENAI) -> Iterator[Route]:
     for mount in INFERENCE_MOUNTS:
         yield Route(methods, mount + path, Tier.C, family, endpoint=endpoint)
+
+
+def _pinned(path: str, endpoint: str, family: Family = Family.OPENAI) -> Iterator[Route]:
+    return _inference(POST, "/providers/<provider>" + path, endpoint, family)
 
 
 ROUTES: Final[tuple[Route, ...]] = (
@@ -128,18 +136,29 @@ ROUTES: Final[tuple[Route, ...]] = (
     *_inference(GET, "/responses/<response_id>/input_items", "responses"),
     *_inference(POST, "/messages", "messages", Family.ANTHROPIC),
     *_inference(POST, "/messages/count_tokens", "messages", Family.ANTHROPIC),
+    *(route for name in ("chat/completions", "completions", "responses") for route in _pinned(f"/{name}", name)),
+    *(
+        route
+        for path in PINNED_MESSAGES
+        for tail in ("", "/count_tokens")
+        for route in _pinned(path + tail, "messages", Family.ANTHROPIC)
+    ),
+    *_inference(GET, "/providers/<provider>/models", "models"),
     *(Route(POST, f"{mount}/models/<path:model>", Tier.C, Family.GEMINI, endpoint="gemini") for mount in GEMINI_MOUNTS),
     Route(POST, f"{GEMINI_BARE_PREFIX}<path:model>", Tier.C, Family.GEMINI, endpoint="gemini"),
-    Route(GET, "/v1beta/models", Tier.C, Family.GEMINI, endpoint="models"),
-    Route(GET, "/v1beta/models/<path:model>", Tier.C, Family.GEMINI, endpoint="models"),
+    *(
+        Route(GET, mount + path, Tier.C, Family.GEMINI, endpoint="models")
+        for mount in GEMINI_LISTS
+        for path in ("/models", "/models/<path:model>")
+    ),
     *(
         Route(POST, f"{mount}/api/{name}", Tier.C, Family.OLLAMA, endpoint="ollama")
         for mount in OLLAMA_MOUNTS
         for name in ("chat", "generate")
     ),
-    Route(GET, "/api/tags", Tier.C, Family.OLLAMA, endpoint="models"),
-    Route(POST, "/api/show", Tier.C, Family.OLLAMA, endpoint="models"),
-    Route(GET, "/api/version", Tier.P, Family.OLLAMA),
+    *(Route(GET, f"{mount}/api/tags", Tier.C, Family.OLLAMA, endpoint="models") for mount in OLLAMA_MOUNTS),
+    *(Route(POST, f"{mount}/api/show", Tier.C, Family.OLLAMA, endpoint="models") for mount in OLLAMA_MOUNTS),
+    *(Route(GET, f"{mount}/api/version", Tier.P, Family.OLLAMA) for mount in OLLAMA_MOUNTS),
     *_inference(GET, "/models", "models"),
     *_inference(GET, "/models/<path:model>", "models"),
     Route(GET, "/v1", Tier.P, Family.OPENAI),
@@ -206,7 +225,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route(GET, "/login", Tier.P, Family.PAGE),
     Route(POST, "/login", Tier.P, Family.PAGE, checks_origin=True),
     Route(POST, "/logout", Tier.P, Family.PAGE, checks_origin=True),
-    Route(GET, "/", Tier.D, Family.PAGE),
+    Route(GET, "/", Tier.P, Family.PAGE),
     Route(GET, "/dashboard", Tier.D, Family.PAGE),
     Route(GET, "/dashboard/requests", Tier.D, Family.PAGE),
     Route(POST, "/dashboard/keys", Tier.D, Family.PAGE),
@@ -224,6 +243,7 @@ _ROOT_INFERENCE: Final = (
     "/images",
     "/audio",
     "/files",
+    "/providers",
 )
 
 MethodTable = Mapping[str, Route]
@@ -284,7 +304,7 @@ def family_of(path: str) -> Family:
             if _is_or_under(rest, "/api"):
                 return Family.OLLAMA
             return Family.ANTHROPIC if _is_or_under(rest, "/messages") else Family.OPENAI
-    if _is_or_under(path, "/v1beta"):
+    if any(_is_or_under(path, mount) for mount in GEMINI_LISTS):
         return Family.GEMINI
     if path.rstrip("/") in _OLLAMA_PATHS:
         return Family.OLLAMA

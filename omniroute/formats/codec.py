@@ -15,8 +15,8 @@ opaque tokens, media that the target cannot read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
 
 import msgspec
 
@@ -33,6 +33,15 @@ Pause = Callable[[], None]
 
 def no_pause() -> None:
     """Go on at once."""
+
+
+def encoded_in_turn(items: Iterable[Any], pause: Pause) -> list[msgspec.Raw]:
+    """Return the items of a long list as JSON, encoded one by one: what holds them is then put together at once."""
+    encoded: list[msgspec.Raw] = []
+    for item in items:
+        encoded.append(msgspec.Raw(msgspec.json.encode(item)))
+        pause()
+    return encoded
 
 
 class Reply(msgspec.Struct, frozen=True):

@@ -82,9 +82,11 @@ class Estimates:
         """Return the events with the estimates among them."""
         changed: list[Event] | None = None
         for place, event in enumerate(events):
+            if type(event) is BlockDelta:  # nearly all are
+                if type(event.value) is str:
+                    self._characters += len(event.value)
+                continue
             match event:
-                case BlockDelta(value=str(value)):
-                    self._characters += len(value)
                 case UsageUpdate(usage=usage):
                     self._usage = self._usage.merge(usage)
                 case MessageStart(usage=usage):

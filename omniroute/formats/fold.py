@@ -48,10 +48,11 @@ class Folder:
     def see(self, events: Iterable[Event]) -> None:
         """Take the next events; errors and pings are the caller's business."""
         for event in events:
+            if type(event) is BlockDelta:  # nearly all are
+                if self._open is not None:
+                    self._open.add(event)
+                continue
             match event:
-                case BlockDelta():
-                    if self._open is not None:
-                        self._open.add(event)
                 case BlockStart(block=block):
                     self._open = _OpenBlock(block)
                 case BlockStop():
@@ -111,17 +112,16 @@ class _OpenBlock:
 
     def add(self, delta: BlockDelta) -> None:
         value = delta.value
-        if delta.kind is DeltaKind.TOKEN:
-            assert isinstance(value, Token)  # noqa: S101 - what the kind says
-            self._token = value
-        elif delta.kind is DeltaKind.CITATION:
-            assert isinstance(value, Citation)  # noqa: S101
-            self._citations.append(value)
-        else:
-            assert isinstance(value, str)  # noqa: S101
+        if type(value) is str:  # nearly all are
             self._parts.append(value)
             if delta.logprobs is not None:
                 self._logprobs.append(delta.logprobs)
+        elif delta.kind is DeltaKind.TOKEN:
+            assert isinstance(value, Token)  # noqa: S101 - what the kind says
+            self._token = value
+        else:
+            assert isinstance(value, Citation)  # noqa: S101
+            self._citations.append(value)
 
     def whole(self) -> Block:
         head = self._head

@@ -259,6 +259,10 @@ def _is_object(schema: msgspec.Raw) -> bool:
 # --- blocks ----------------------------------------------------------------------------------------------------------
 
 
+_STAND_FOR_MORE: Final = frozenset({"item_reference", "compaction", "compaction_summary"})
+"""Items in the place of others, up to a whole conversation: a note of them would leave that out without a word."""
+
+
 class _Typed(msgspec.Struct):
     type: str = ""
 
@@ -269,11 +273,15 @@ def fit_block(block: ServerTool | Unknown, profile: Profile, role: Role, path: s
     The model's own are noted in a few words. What the user says must not be guessed at.
 
     Raises:
-        UnsupportedFeature: the user's block is of a type that nobody here knows.
+        UnsupportedFeature: the user's block is of a type that nobody here knows, or what it stands for is elsewhere.
     """
     if block.origin is profile.format:
         return block
     kind = _type_of(block.raw)
+    if kind in _STAND_FOR_MORE and isinstance(block, Unknown):
+        raise unsupported(
+            path, f"What an item of type {kind} stands for is not in the request, and only its vendor has it."
+        )
     if isinstance(block, ServerTool):
         return Text(block.note or f"[{kind}]")
     match role:

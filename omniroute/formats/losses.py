@@ -11,7 +11,7 @@ says already: leaving it out is no loss.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from omniroute.errors import UnsupportedFeature
@@ -46,6 +46,26 @@ DECLARED: Final = {
     | {"output.name"},
 }
 """Format to the members that its renderer may leave out."""
+
+CLIENT_WORDS: Final[Mapping[WireFormat, Mapping[str, str]]] = {
+    WireFormat.OPENAI_CHAT: {"output": "response_format", "system": "messages", "previous_id": "previous_response_id"},
+    WireFormat.OPENAI_RESPONSES: {
+        "output": "text.format",
+        "messages": "input",
+        "system": "instructions",
+        "previous_id": "previous_response_id",
+    },
+    WireFormat.ANTHROPIC_MESSAGES: {"output": "output_config.format"},
+    WireFormat.GEMINI: {
+        "n": "generationConfig.candidateCount",
+        "audio": "generationConfig.responseModalities",
+        "output": "generationConfig.responseMimeType",
+        "messages": "contents",
+        "system": "systemInstruction",
+    },
+    WireFormat.OLLAMA: {"output": "format", "system": "messages"},
+}
+"""Members as each format's client calls them, where the name differs from the one in a refusal."""
 
 
 class UndeclaredLoss(AssertionError):

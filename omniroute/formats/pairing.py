@@ -19,6 +19,7 @@ from typing import Final
 import msgspec
 
 from omniroute.formats.canonical import Block, Media, Message, Role, Text, ToolCall, ToolResult
+from omniroute.formats.codec import Pause, no_pause
 from omniroute.formats.tool_ids import Ids
 
 NO_RESULT: Final = "[no result]"
@@ -30,12 +31,20 @@ Settle = Callable[[Results], tuple[Results, tuple[Block, ...]]]
 """Takes the results of a turn; returns them and what a user message right after them must hold."""
 
 
+_PAIRED: Final = frozenset({ToolCall, ToolResult})
+
+
 def _as_they_are(results: Results) -> tuple[Results, tuple[Block, ...]]:
     return results, ()
 
 
 def pair(
-    messages: tuple[Message, ...], ids: Ids, *, settle: Settle = _as_they_are, needs_names: bool = False
+    messages: tuple[Message, ...],
+    ids: Ids,
+    *,
+    settle: Settle = _as_they_are,
+    needs_names: bool = False,
+    pause: Pause = no_pause,
 ) -> tuple[Message, ...]:
     """Return the conversation with its calls and results in order, ids assigned.
 
@@ -44,11 +53,15 @@ def pair(
         ids: gives calls their ids; results follow.
         settle: see :data:`Settle`.
         needs_names: results carry the name of their tool, because the target knows them by it.
+        pause: called between messages.
     """
+    if all(message.blocks and _PAIRED.isdisjoint(map(type, message.blocks)) for message in messages):
+        return messages
     pairing = _Pairing(ids, needs_names=needs_names)
     for message in messages:
         pairing.take(message)
-    paired = tuple(pairing.written(settle))
+        pause()
+    paired = tuple(pairing.written(settle, pause))
     return messages if _is_same(paired, messages) else paired
 
 
@@ -229,9 +242,10 @@ class _Pairing:
         name = call.name if self._needs_names else None
         return ToolResult(call.id, (Text(NO_RESULT),), kind=call.kind, name=name, plain=True)
 
-    def written(self, settle: Settle) -> Iterator[Message]:
+    def written(self, settle: Settle, pause: Pause) -> Iterator[Message]:
         """Yield the conversation."""
         for item in self.items:
+            pause()
             if isinstance(item, Message):
                 yield item
                 continue

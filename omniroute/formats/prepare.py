@@ -40,7 +40,9 @@ from omniroute.formats.canonical import (
     Unknown,
 )
 from omniroute.formats.changes import Changes
+from omniroute.formats.codec import Pause, no_pause
 from omniroute.formats.losses import Losses, unsupported
+from omniroute.formats.openai_responses.history import response_id_of
 from omniroute.formats.pairing import as_text, pair
 from omniroute.formats.profile import Profile, ReasoningStyle
 from omniroute.formats.reasoning import is_wanted
@@ -57,7 +59,12 @@ def _nothing_kept(call_id: str) -> None:
 
 
 def prepare(
-    request: Request, profile: Profile, losses: Losses, *, thinking_of: ThinkingOf = _nothing_kept
+    request: Request,
+    profile: Profile,
+    losses: Losses,
+    *,
+    thinking_of: ThinkingOf = _nothing_kept,
+    pause: Pause = no_pause,
 ) -> tuple[Request, Changes]:
     """Return the request fit for its target, and what the answer has to be turned back by.
 
@@ -66,6 +73,7 @@ def prepare(
         profile: the target.
         losses: collects what is left out.
         thinking_of: reasoning that the gateway kept for a tool call, because the client's format could not carry it.
+        pause: called between messages.
 
     Raises:
         UnsupportedFeature: the target cannot say something that must not be dropped.
@@ -74,7 +82,7 @@ def prepare(
     thoughts = Thoughts(profile, losses, thinking_of)
     if request.origin is profile.format:
         return _with_own_tokens(request, thoughts), Changes(known_ids=_known_ids(request))
-    return _Preparation(request, profile, losses, thoughts).run()
+    return _Preparation(request, profile, losses, thoughts).run(pause)
 
 
 def _known_ids(request: Request) -> frozenset[str]:
@@ -109,7 +117,9 @@ def _own_tokens(blocks: tuple[Block, ...], thoughts: Thoughts) -> tuple[Block, .
     is_changed = False
     for block in blocks:
         new: Block | None = block
-        if type(block) is Thinking and block.token is not None:
+        if type(block) is Thinking and block.token is None and block.id and response_id_of(block.id):
+            new = None  # under an id that we gave it, the vendor looks for it and refuses the whole request
+        elif type(block) is Thinking and block.token is not None:
             new = thoughts.fit(block)
         elif type(block) is ToolCall and block.token is not None:
             new = thoughts.fit_call(block)
@@ -137,13 +147,15 @@ class _Preparation:
         self._has_thinking = False
         """The assistant turn that is being read has reasoning."""
 
-    def run(self) -> tuple[Request, Changes]:
+    def run(self, pause: Pause) -> tuple[Request, Changes]:
         request, profile = self._request, self._profile
         tools = foreign.fit_tools(request, profile, self._names, self._losses)
         system = self._fit_system()
         for index, message in enumerate(request.messages):
             self._take(index, message)
-        messages = self._trimmed(self._paired())
+            pause()
+        messages = self._trimmed(self._paired(pause))
+        pause()
         definitions, choice = tools.tools, tools.choice
         if profile.needs_definitions and not definitions:
             definitions = foreign.stubs(messages)
@@ -309,7 +321,7 @@ class _Preparation:
 
     # --- the whole conversation ---
 
-    def _paired(self) -> tuple[Message, ...]:
+    def _paired(self, pause: Pause) -> tuple[Message, ...]:
         profile = self._profile
         messages = tuple(self._messages)
         if len(messages) == len(self._request.messages) and all(
@@ -321,8 +333,8 @@ class _Preparation:
         ids = Ids(profile.id_rule, profile.format)
         needs_names = profile.format in _KNOWS_RESULTS_BY_NAME
         if profile.takes_result_media:
-            return pair(messages, ids, needs_names=needs_names)
-        return pair(messages, ids, settle=media.moved_out, needs_names=needs_names)
+            return pair(messages, ids, needs_names=needs_names, pause=pause)
+        return pair(messages, ids, settle=media.moved_out, needs_names=needs_names, pause=pause)
 
     def _trimmed(self, messages: tuple[Message, ...]) -> tuple[Message, ...]:
         """Return the conversation without white space at the end of words put into the model's mouth.

@@ -10,9 +10,10 @@ with escapes) the standard library's scanner decides instead.
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from json.scanner import make_scanner
 from typing import Any, Final
@@ -26,7 +27,10 @@ MAX_MEMBERS: Final = 100_000
 
 _WHITESPACE: Final = b" \t\n\r"
 _NOT_OPENING: Final = bytes(set(range(256)) - set(b"[{"))
+_OPENING: Final = b"[{"
+_BRACE: Final = ord("{")
 _COUNTED_BYTES: Final = 4096
+_DECODED_BYTES: Final = 1 << 20
 _RAW_OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _RAW_LIST: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _ANY: Final = msgspec.json.Decoder()
@@ -48,12 +52,17 @@ class TopLevel:
         return None if span is None else _ANY.decode(self.body[span[0] : span[1]])
 
 
-def scan(body: bytes, *, acted_on: frozenset[str] = frozenset()) -> TopLevel:
+def _no_pause() -> None:
+    """Go on at once."""
+
+
+def scan(body: bytes, *, acted_on: frozenset[str] = frozenset(), pause: Callable[[], None] = _no_pause) -> TopLevel:
     """Check a JSON object and find its top-level values.
 
     Args:
         body: the whole request body.
         acted_on: keys whose repetition is refused, because two readers could disagree on the value that counts.
+        pause: called between the steps of the work, of which only reading the JSON takes longer for a longer body.
 
     Raises:
         InvalidJson: not UTF-8, not JSON, not an object, or nested deeper than 64.
@@ -61,8 +70,9 @@ def scan(body: bytes, *, acted_on: frozenset[str] = frozenset()) -> TopLevel:
     """
     try:
         members = _RAW_OBJECT.decode(body)
+        pause()
         if not body.isascii():
-            body.decode()  # msgspec skips over strings without checking their encoding
+            _check_encoding(body, pause)  # msgspec skips over strings without checking their encoding
     except UnicodeDecodeError:
         raise InvalidJson("The request body is not valid UTF-8.") from None
     except RecursionError:
@@ -71,8 +81,10 @@ def scan(body: bytes, *, acted_on: frozenset[str] = frozenset()) -> TopLevel:
         raise InvalidJson("The request body must be a JSON object.") from None
     except msgspec.DecodeError as error:
         raise InvalidJson(f"The request body is not valid JSON: {error}.") from None
-    _check_parts(members.values(), MAX_DEPTH)
+    _check_parts(members.values(), MAX_DEPTH, pause)
+    pause()
     spans = _walk(body, members)
+    pause()
     if spans is None:
         spans = _scan_slowly(body, acted_on)
     return TopLevel(body, spans)
@@ -125,27 +137,51 @@ def check_depth(body: bytes, limit: int = MAX_DEPTH) -> None:
         raise InvalidJson(f"The request body is nested deeper than {limit} levels.")
 
 
-def _check_parts(parts: Iterable[msgspec.Raw], limit: int) -> None:
+def _check_encoding(body: bytes, pause: Callable[[], None]) -> None:
+    """Raise UnicodeDecodeError unless the text is UTF-8."""
+    if len(body) <= _DECODED_BYTES:
+        body.decode()
+        return
+    decode = codecs.getincrementaldecoder("utf-8")().decode
+    view = memoryview(body)
+    for start in range(0, len(body), _DECODED_BYTES):
+        decode(view[start : start + _DECODED_BYTES])
+        pause()
+    decode(b"", final=True)
+
+
+def _check_parts(parts: Iterable[msgspec.Raw], limit: int, pause: Callable[[], None]) -> None:
     """Do what :func:`check_depth` does for a text that has been taken apart once already."""
     for part in parts:
-        if not _is_surely_shallow(bytes(part), limit - 1, levels=2):
+        if not _is_surely_shallow(part, limit - 1, levels=2, pause=pause):
             raise InvalidJson(f"The request body is nested deeper than {limit} levels.")
 
 
-def _is_surely_shallow(text: bytes, limit: int, levels: int) -> bool:
-    if len(text) <= limit:
+def _is_surely_shallow(
+    text: bytes | msgspec.Raw, limit: int, levels: int, pause: Callable[[], None] = _no_pause
+) -> bool:
+    """`pause` is called between the parts of a long text."""
+    view = memoryview(text)
+    size = len(view)
+    if size <= limit:
         return True
-    first = text[:1] if text[0] not in _WHITESPACE else text.lstrip(_WHITESPACE)[:1]
-    if first not in {b"[", b"{"}:
+    first = view[0] if view[0] not in _WHITESPACE else bytes(text).lstrip(_WHITESPACE)[0]
+    if first not in _OPENING:
         return True
-    if (len(text) <= _COUNTED_BYTES or levels == 0) and len(text.translate(None, _NOT_OPENING)) <= limit:
+    if (size <= _COUNTED_BYTES or levels == 0) and len(bytes(text).translate(None, _NOT_OPENING)) <= limit:
         return True
     if limit == 0:
         return False
     if levels == 0:
-        return _is_shallow(text, limit)
-    parts = _RAW_OBJECT.decode(text).values() if first == b"{" else _RAW_LIST.decode(text)
-    return all(_is_surely_shallow(bytes(part), limit - 1, levels - 1) for part in parts)
+        return _is_shallow(bytes(text), limit)
+    pause()
+    parts = _RAW_OBJECT.decode(text).values() if first == _BRACE else _RAW_LIST.decode(text)
+    pause()
+    for part in parts:
+        if not _is_surely_shallow(part, limit - 1, levels - 1):
+            return False
+        pause()
+    return True
 
 
 def _is_shallow(text: bytes, limit: int) -> bool:
@@ -178,7 +214,7 @@ def _walk(body: bytes, members: Mapping[str, msgspec.Raw]) -> dict[str, tuple[in
     for key, raw in members.items():
         if body[position] in _WHITESPACE:
             position = _skip(body, position)
-        quoted = b'"' + key.encode() + b'":'
+        quoted = b'"%b":' % key.encode()
         if body.startswith(quoted, position):  # no space before the colon, as nearly everybody writes it
             position += len(quoted)
         elif body.startswith(quoted[:-1], position):

@@ -20,7 +20,7 @@ _REPLACEMENT: Final = b"\\ufffd"
 
 def mend(text: bytes) -> bytes:
     """Return JSON text with every lone half replaced by U+FFFD; the text itself when there is none."""
-    if b"\\ud" not in text and b"\\uD" not in text:
+    if b"\\u" not in text or (b"\\ud" not in text and b"\\uD" not in text):  # most clients write no such escapes at all
         return text
     return _HALVES.sub(_mend_one, text)
 

@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from omniroute.errors import OmniRouteError, UpstreamProtocolError
+from omniroute.errors import OmniRouteError, UnsupportedFeature, UpstreamProtocolError
 from omniroute.formats.anthropic_messages import request_parser as messages_request_parser
 from omniroute.formats.anthropic_messages import request_renderer as messages_request_renderer
 from omniroute.formats.anthropic_messages import response as messages_response
@@ -44,7 +44,7 @@ from omniroute.formats.gemini import request_parser as gemini_request_parser
 from omniroute.formats.gemini import request_renderer as gemini_request_renderer
 from omniroute.formats.gemini import response as gemini_response
 from omniroute.formats.gemini import stream_parser as gemini_stream_parser
-from omniroute.formats.losses import Losses, unsupported
+from omniroute.formats.losses import CLIENT_WORDS, Losses, unsupported
 from omniroute.formats.ollama import request_parser as ollama_request_parser
 from omniroute.formats.ollama import request_renderer as ollama_request_renderer
 from omniroute.formats.ollama import response as ollama_response
@@ -137,16 +137,21 @@ def translate_request(
     """
     _refuse_foreign_state(request, profile)
     losses = Losses(profile.format)
-    prepared, changes = prepare(request, profile, losses, thinking_of=thinking_of)
-    pause()
-    body = UPSTREAMS[profile.format].render_request(prepared, profile, losses, pause)
+    try:
+        prepared, changes = prepare(request, profile, losses, thinking_of=thinking_of, pause=pause)
+        pause()
+        body = UPSTREAMS[profile.format].render_request(prepared, profile, losses, pause)
+    except UnsupportedFeature as refusal:
+        if refusal.param is not None:
+            refusal.param = CLIENT_WORDS[request.origin].get(refusal.param, refusal.param)
+        raise
     return TranslatedRequest(body, prepared, changes, losses)
 
 
-_STATE: Final[Mapping[WireFormat, frozenset[str]]] = {
-    WireFormat.OPENAI_RESPONSES: frozenset({"conversation", "prompt"}),
-    WireFormat.ANTHROPIC_MESSAGES: frozenset({"container", "mcp_servers"}),
-    WireFormat.GEMINI: frozenset({"cachedContent", "cached_content"}),
+_STATE: Final[Mapping[WireFormat, tuple[str, ...]]] = {
+    WireFormat.OPENAI_RESPONSES: ("conversation", "prompt"),
+    WireFormat.ANTHROPIC_MESSAGES: ("container", "mcp_servers"),
+    WireFormat.GEMINI: ("cachedContent", "cached_content"),
 }
 """Members by format that name what only its own vendor has stored or can reach."""
 
@@ -303,9 +308,10 @@ class TranslatedStream:
 
     def _see(self, events: list[Event]) -> None:
         for event in events:
+            if type(event) is BlockDelta:  # nearly all are
+                self.has_content = True
+                continue
             match event:
-                case BlockDelta():
-                    self.has_content = True
                 case BlockStop():
                     self._open, self._is_calling = None, False
                 case BlockStart(index=index, block=block):

@@ -31,11 +31,21 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
 
     def merge(self, later: Usage) -> Usage:
         """Return these counts with every count that `later` reports in its place: reports are cumulative, not added."""
-        if self in (NOT_REPORTED, later):
+        if self is NOT_REPORTED or self is later:
             return later
-        changed = {name: value for name in _COUNTS if (value := getattr(later, name)) is not None}
-        return msgspec.structs.replace(self, **changed, is_estimated=later.is_estimated)
+        # Written out: some providers report with every piece of text, and each report is merged several times.
+        return Usage(
+            self.input if later.input is None else later.input,
+            self.output if later.output is None else later.output,
+            self.cache_read if later.cache_read is None else later.cache_read,
+            self.cache_write if later.cache_write is None else later.cache_write,
+            self.cache_write_1h if later.cache_write_1h is None else later.cache_write_1h,
+            self.reasoning if later.reasoning is None else later.reasoning,
+            self.audio_in if later.audio_in is None else later.audio_in,
+            self.audio_out if later.audio_out is None else later.audio_out,
+            self.web_searches if later.web_searches is None else later.web_searches,
+            later.is_estimated,
+        )
 
 
 NOT_REPORTED = Usage()
-_COUNTS = tuple(name for name in Usage.__struct_fields__ if name != "is_estimated")

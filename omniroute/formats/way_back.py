@@ -142,12 +142,16 @@ class WayBack:
         """Return the events as the client gets them; the same list when nothing changes."""
         if self._passes:
             for event in events:
-                if type(event) is not BlockDelta or event.kind is _TOKEN:
+                if type(event) is BlockDelta:
+                    if event.kind is _TOKEN:
+                        break
+                elif type(event) is not UsageUpdate:
                     break
             else:
                 if self._call is not None:
                     for event in events:
-                        self._call.fragments.append(event.value)  # type: ignore[union-attr, arg-type]
+                        if type(event) is BlockDelta:
+                            self._call.fragments.append(event.value)  # type: ignore[arg-type]  # no token, so a text
                 return events
         changed: list[Event] = []
         if self._changes.output_tool is None:

@@ -42,6 +42,8 @@ _LEFT_ALONE_S: Final = 900.0
 """How long a node without a counter is not asked again; it may learn to count with its next release."""
 _RESTS_S: Final = 60.0
 """How long a counter that failed is not asked again."""
+_NO_MODEL: Final = "-"
+"""Stands for the model where none is named: every request of the format has one."""
 _NOT_COUNTED: Final = ("stream", "max_tokens", "temperature", "top_p", "top_k", "stop_sequences", "metadata")
 """What clients may send along and the vendor's counter refuses."""
 
@@ -73,11 +75,12 @@ class Counting:
         Raises:
             OmniRouteError: the body is not a request, or the caller may not use the model.
         """
-        top = scan(call.body, acted_on=DIALECTS[Surface.ANTHROPIC_MESSAGES].acted_on)
+        acted_on = DIALECTS[Surface.ANTHROPIC_MESSAGES].acted_on
+        top = scan(call.body, acted_on=acted_on, pause=Slices(self._now))
         model = top.value("model")
         if "messages" not in top:
             raise MissingField("The field 'messages' is required.", param="messages")
-        if top.value("messages") == []:
+        if _is_empty_list(top, "messages"):
             raise InvalidRequest("'messages' must hold at least one message.", param="messages")
         if model is None and call.provider is None:
             return _answer({"input_tokens": self._local(call, top, None), "source": "local"})
@@ -91,11 +94,12 @@ class Counting:
         Raises:
             OmniRouteError: the body is not a request, or the caller may not use the model.
         """
-        top = scan(call.body)
+        pause = Slices(self._now)
+        top = scan(call.body, pause=pause)
         wrapped = top.spans.get("generateContentRequest") or top.spans.get("generate_content_request")
         if wrapped is not None:  # a whole request may stand inside
             call = replace(call, body=call.body[wrapped[0] : wrapped[1]])
-            top = scan(call.body)
+            top = scan(call.body, pause=pause)
         if "contents" not in top:
             raise MissingField("The field 'contents' is required.", param="contents")
         return self._count(call, top, call.model or "", WireFormat.GEMINI)
@@ -154,9 +158,10 @@ class Counting:
     def _local(self, call: Call, top: TopLevel, target: Target | None) -> int:
         dialect = DIALECTS[call.surface]
         pause = Slices(self._now)
-        request: Request = dialect.parse_request(top.body, pause)
         if target is None:
-            return count(request, model="", wire_format=dialect.format, pause=pause)
+            named = splice(top, {"model": msgspec.json.encode(_NO_MODEL)})
+            return count(dialect.parse_request(named, pause), model=_NO_MODEL, wire_format=dialect.format, pause=pause)
+        request: Request = dialect.parse_request(top.body, pause)
         spoken = preferred_format(target.provider, target.endpoints) or dialect.format
         return count(request, model=target.model, wire_format=spoken, pause=pause, exactly=self._exactly)
 
@@ -172,6 +177,14 @@ def _counted_body(top: TopLevel, target: Target, wire_format: WireFormat) -> byt
     changes: dict[str, bytes | None] = {name: None for name in _NOT_COUNTED if name in top}
     changes["model"] = msgspec.json.encode(target.model)
     return splice(top, changes)
+
+
+def _is_empty_list(top: TopLevel, member: str) -> bool:
+    start, end = top.spans[member]
+    return end - start < _LONGEST_EMPTY and top.value(member) == []  # a conversation is not parsed for this
+
+
+_LONGEST_EMPTY: Final = 64
 
 
 def _counter(endpoint: Endpoint) -> Endpoint:

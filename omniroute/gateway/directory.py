@@ -31,7 +31,7 @@ _LISTED_CANDIDATES: Final = 10
 _UNFIT: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\\\u2028\u2029\ud800-\udfff]|^/|/$|\.\.|(?:^|/)\.(?:/|$)")
 _GEMINI_PREFIX: Final = "models/"
 _LONG_WINDOW: Final = "[1m]"
-"""What some clients write behind a Claude model's name; the vendor is told by a beta header, which they send as well."""
+"""What some clients put behind a Claude model's name; the vendor is told by a beta header, which they send as well."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,6 @@ _ERROR_WAIT_S: Final = 10.0
 """How long the body of a refusal is waited for: its status says most, and the next target waits meanwhile."""
 _LEAST_SECRET: Final = 8
 """Header values of a node count as secrets, but short ones (`1`, `true`) stand in many texts by chance."""
-_STREAMED: Final = ("event-stream", "ndjson")
 _UNSTREAMED: Final = re.compile(r"application/(?:[a-z.+-]*\+)?json|text/html|text/plain")
 
 
@@ -141,10 +140,13 @@ class Driver:
         self, target: Target, number: int, refused: Failure
     ) -> WholeAnswer | OpenStream | Failure:
         """Ask a target once more that refused an opaque token of the history, now without any."""
-        exchange = exchange_without_tokens(self._inquiry, target)
-        if exchange is None or self._now() >= self._started + self._clocks.before_commit_s:
+        try:
+            exchange = exchange_without_tokens(self._inquiry, target)
+            if exchange is None or self._now() >= self._started + self._clocks.before_commit_s:
+                return refused
+            outcome = self._attempt(target, number + 1, exchange)
+        except OmniRouteError:  # passed on unread before, and no request that could be said in another way
             return refused
-        outcome = self._attempt(target, number + 1, exchange)
         # The first refusal is about what the client sent.
         return refused if isinstance(outcome, Failure) and outcome.kind == refused.kind else outcome
 
@@ -344,7 +346,7 @@ def _wait_of(tried: Tried[Target]) -> float:
 
 def _says_stream(response: UpstreamResponse) -> bool:
     content_type = response.headers.get("content-type", "").lower()
-    return any(kind in content_type for kind in _STREAMED)
+    return "event-stream" in content_type or "ndjson" in content_type
 
 
 def _failure_of(error: UpstreamError | UrlBlocked) -> Failure:

@@ -8,7 +8,7 @@ itself) where a provider streams unasked or does not stream although asked to.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Final, Protocol
 
@@ -23,6 +23,7 @@ from omniroute.formats.estimates import Estimates, completed
 from omniroute.formats.events import Event, MessageStop
 from omniroute.formats.fold import Folder
 from omniroute.formats.media import urls_to_fetch, with_fetched
+from omniroute.formats.openai_responses.history import holds_own_reasoning
 from omniroute.formats.openai_responses.stream import ResponsesStream
 from omniroute.formats.profile import Profile
 from omniroute.formats.splice import TopLevel, rename_member, splice
@@ -91,8 +92,7 @@ class Continued:
     keep_origin: Callable[[str, Target], None] | None = None
 
 
-@dataclass(slots=True)
-class Inquiry:
+class Inquiry(msgspec.Struct):
     """One client's request, whatever target it will go to; parsed as far as somebody needed it.
 
     Attributes:
@@ -121,7 +121,7 @@ class Inquiry:
     _spliced: dict[tuple[str, WireFormat], bytes] | None = None
     _is_marked: bool | None = None
     _reply_id: str = ""
-    _fetched: dict[str, tuple[str, str]] = field(default_factory=dict)
+    _fetched: dict[str, tuple[str, str]] = msgspec.field(default_factory=dict)
 
     @property
     def request(self) -> Request:
@@ -137,9 +137,13 @@ class Inquiry:
 
     @property
     def is_marked(self) -> bool:
-        """Whether the body carries opaque tokens that we wrapped: then it cannot go anywhere as it is."""
+        """Whether the body carries what only we understand, such as tokens that we wrapped: it cannot go as it is."""
         if self._is_marked is None:
-            self._is_marked = tokens.MARK in self.top.body
+            body = self.top.body
+            self._is_marked = tokens.MARK in body or (
+                self.dialect.format is WireFormat.OPENAI_RESPONSES and holds_own_reasoning(body)
+            )
+            self.pause()
         return self._is_marked
 
     def spliced(self, target: Target, wire_format: WireFormat) -> bytes:
@@ -156,9 +160,9 @@ class Inquiry:
             if self.is_stream:
                 changes.update(self.dialect.stream_edits(top))
             if (
-                self.dialect.stream_member
+                self.is_stream != self.dialect.streams_by_default
+                and self.dialect.stream_member
                 and top.value("stream") is None
-                and (self.is_stream != self.dialect.streams_by_default)
             ):
                 changes["stream"] = b"true" if self.is_stream else b"false"
             body = self._spliced[key] = splice(top, changes) if changes else top.body
@@ -234,6 +238,13 @@ class Exchange(Protocol):
     def at_end(self, stream: RelayedStream) -> None:
         """Do what is to be done before the last bytes of a stream leave."""
         ...
+
+
+def can_be_asked(dialect: Dialect, target: Target) -> bool:
+    """Return whether :func:`exchange_with` finds a way to speak to a target."""
+    if dialect.format in target.endpoints:
+        return True
+    return not dialect.sub_path and preferred_format(target.provider, target.endpoints) is not None
 
 
 def exchange_with(inquiry: Inquiry, target: Target) -> Exchange | None:
@@ -387,6 +398,7 @@ class Translation:
         self._changes = translated.changes
         inquiry.warning = translated.losses.warning
         inquiry.losses = translated.losses.paths
+        inquiry.pause()
         return translated.body
 
     def whole(self, body: bytes, *, is_stream: bool) -> tuple[Usage, bytes]:

@@ -25,6 +25,7 @@ _MOST_HOPS: Final = 4
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _DEADLINES: Final = Deadlines(connect_s=10.0, headers_s=20.0, content_s=20.0, idle_s=20.0, total_s=60.0)
 _READABLE: Final = ("image/", "audio/", "video/", "text/", "application/pdf")
+_NO_DOCUMENTS: Final = frozenset({"text/html", "text/event-stream"})
 _HEADERS: Final = (
     ("User-Agent", f"OmniRoute/{__version__}"),
     ("Accept", "image/*, application/pdf, audio/*, text/plain"),
@@ -80,7 +81,7 @@ class MediaFetch:
                 response.close()
             said = response.headers.get("content-type", "").partition(";")[0].strip().lower()
             mime = sniffed(data[:64]) or said
-            if not mime.startswith(_READABLE) or mime == "text/html":
+            if not mime.startswith(_READABLE) or mime in _NO_DOCUMENTS:
                 raise _unreadable("does not hold an image or document")
             return mime, base64.b64encode(data).decode("ascii")
         raise _unreadable("redirects too often")

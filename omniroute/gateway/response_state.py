@@ -16,7 +16,7 @@ import msgspec
 
 from omniroute.errors import CallerError, InvalidRequest, NotFound, StorageError
 from omniroute.formats.openai_responses import history
-from omniroute.formats.splice import TopLevel, scan, splice
+from omniroute.formats.splice import TopLevel, scan
 from omniroute.gateway.directory import Target
 
 log = logging.getLogger(__name__)
@@ -155,14 +155,21 @@ def resume(top: TopLevel, owner: str, store: ResponseStore, acted_on: frozenset[
 
 
 def _with_items(top: TopLevel, owner: str, store: ResponseStore, acted_on: frozenset[str]) -> TopLevel:
-    """Put the items of our own answers where a request only refers to them; a provider's it knows itself."""
+    """Put the items of our own answers where a request only refers to them; a provider's it knows itself.
+
+    Raises:
+        NotFound: an item is ours by its id, but not this caller's, or not any more.
+    """
     found: dict[str, bytes] = {}
     for item_id in history.referenced_ids(top.body):
         response_id = history.response_id_of(item_id)
-        turn = None if response_id is None else store.items(owner, response_id)
+        if response_id is None:
+            continue
+        turn = store.items(owner, response_id)
         item = None if turn is None else history.find_item(turn, item_id)
-        if item is not None:
-            found[item_id] = item
+        if item is None:
+            raise NotFound(f"There is no item with the id {item_id[:100]!r}.", param="input")
+        found[item_id] = item
     return scan(history.resolve(top.body, found), acted_on=acted_on) if found else top
 
 

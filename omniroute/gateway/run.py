@@ -21,18 +21,22 @@ from omniroute.errors import (
     InternalError,
     InvalidRequest,
     MissingField,
+    ModelNotFound,
     OmniRouteError,
     ServerDraining,
     UnsupportedFeature,
 )
+from omniroute.formats.canonical import Stop
+from omniroute.formats.events import MessageStart, MessageStop
 from omniroute.formats.splice import TopLevel, scan, splice
+from omniroute.formats.translate import FILTERED
 from omniroute.formats.usage import Usage
 from omniroute.formats.wire import WireFormat
 from omniroute.gateway.admitted import admitted_targets
 from omniroute.gateway.dialects import Dialect
 from omniroute.gateway.directory import Target
 from omniroute.gateway.driver import in_ascii
-from omniroute.gateway.exchange import Inquiry, exchange_with
+from omniroute.gateway.exchange import Inquiry, can_be_asked
 from omniroute.gateway.handover import (
     CANCELLED_STATUS,
     Answer,
@@ -58,6 +62,7 @@ _UPSTREAM_ID: Final = re.compile(r"[\x21-\x7e]{1,200}")
 _WATCH_AFTER_S: Final = 0.02
 """Answers that take longer than this are watched for a client that leaves; most short ones are over by then."""
 _MAX_TAG: Final = 64
+_LARGE_BYTES: Final = 1 << 20
 _NOT_IN_BACKGROUND: Final = "background:synchronous"
 
 _OVER: Final[AsyncResult[Handover | None]] = AsyncResult()
@@ -168,7 +173,7 @@ class Run:
             # What refers back to this run is let go, so that it dies now and not in some later collection.
             self._driver = None
             self._handover = _OVER
-            self._forget_request()
+            self._inquiry = None
 
     def stop_for_drain(self) -> None:
         """End the run from outside with `server_draining`; safe from any greenlet."""
@@ -221,7 +226,10 @@ class Run:
 
     def _read(self) -> tuple[Inquiry, Sequence[Target]]:
         call = self.call
-        top = scan(call.body, acted_on=self.dialect.acted_on)
+        pause = Slices(self.now)
+        if len(call.body) > _LARGE_BYTES:
+            pause.rest()  # it may have arrived without a moment's waiting
+        top = scan(call.body, acted_on=self.dialect.acted_on, pause=pause)
         resumed = None
         note = ""
         if self.dialect.format is WireFormat.OPENAI_RESPONSES:
@@ -235,15 +243,21 @@ class Run:
         self._is_stream = self.settlement.record.stream = self._wants_stream(top)
         self._check_conversation(top)
         inquiry = self._inquiry = self._inference.new_inquiry(
-            call, self.dialect, top, model=model, is_stream=self._is_stream, pause=Slices(self.now)
+            call, self.dialect, top, model=model, is_stream=self._is_stream, pause=pause
         )
         inquiry.note = note
-        targets = self._targets(model, inquiry)
-        if resumed is not None:
-            if not self.dialect.sub_path:
-                inquiry.continued = self._inference.continued(call, resumed)
-            if resumed.pinned_to is not None:
-                targets = pinned(targets, resumed.pinned_to)
+        if resumed is None:
+            return inquiry, self._targets(model)
+        if not self.dialect.sub_path:
+            inquiry.continued = self._inference.continued(call, resumed)
+        if resumed.pinned_to is None:
+            return inquiry, self._targets(model)
+        try:
+            targets: Sequence[Target] = pinned(self._targets(model), resumed.pinned_to)
+        except ModelNotFound as error:
+            if error.extras.get("reason") != "no_connection":
+                raise
+            targets = pinned((), resumed.pinned_to)
         return inquiry, targets
 
     def _model(self, top: TopLevel) -> str:
@@ -266,17 +280,17 @@ class Run:
 
     def _check_conversation(self, top: TopLevel) -> None:
         members = self.dialect.conversation
-        if not any(member in top for member in members):
+        if members[0] not in top and not any(member in top for member in members):
             raise MissingField(f"The field '{members[0]}' is required.", param=members[0])
         span = top.spans.get("messages")
         if span is not None and members == ("messages",) and not self.call.body.startswith(b"[", span[0]):
             raise InvalidRequest("'messages' must be an array.", param="messages")
 
-    def _targets(self, model: str, inquiry: Inquiry) -> Sequence[Target]:
+    def _targets(self, model: str) -> Sequence[Target]:
         targets = admitted_targets(
             self.call.caller, model, lambda name: self._inference.resolve(name, self.call.provider)
         )
-        usable = [target for target in targets if exchange_with(inquiry, target) is not None]
+        usable = [target for target in targets if can_be_asked(self.dialect, target)]
         if not usable:
             lacks = "compact conversations" if self.dialect.sub_path else "serve conversations"
             raise UnsupportedFeature(f"{targets[0].provider.name} does not {lacks}.", param="model")

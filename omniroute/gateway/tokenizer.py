@@ -49,6 +49,9 @@ class Tokenizer:
             except (gevent.Timeout, OSError, ValueError) as error:
                 log.warning("the tokenizer process failed: %s", type(error).__name__)
                 self.close()
+            except BaseException:  # who asked was stopped: the answer to come must not be taken for the next one's
+                self.close()
+                raise
             finally:
                 self._end_later()
         return count_texts(texts, encoding, pause)
@@ -70,7 +73,11 @@ class Tokenizer:
     def _asked(self, texts: list[str], encoding: Encoding) -> int:
         if self._process is None or self._process.poll() is not None:
             self._process = subprocess.Popen(  # our own module, by our own interpreter
-                [sys.executable, "-m", _MODULE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, close_fds=True
+                [sys.executable, "-m", _MODULE],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                close_fds=True,
+                start_new_session=True,  # an interrupt at the terminal is for the server, which ends it in good order
             )
         asked = msgspec.json.encode([encoding.value, texts])
         self._process.stdin.write(_LENGTH.pack(len(asked)) + asked)

@@ -156,9 +156,7 @@ class HttpTransport:
         scheme, host, port, is_local = origin
         failure: Exception | None = None
         with gevent.Timeout(request.deadlines.connect_s, UpstreamTimeout("connect")):
-            addresses = request.addresses or self._guard(
-                host, port, is_local=is_local, is_operator=request.is_operator
-            )
+            addresses = request.addresses or self._guard(host, port, is_local=is_local, is_operator=request.is_operator)
             for address in addresses:
                 try:
                     return self._open(scheme, host, address, port, origin)

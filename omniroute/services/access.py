@@ -537,7 +537,7 @@ def carried_credential(environ: Environ) -> str | None:
 def _takes_query_key(environ: Environ) -> bool:
     """Say whether a path is one of Gemini's, whose clients may put the key into the query."""
     path: str = environ["PATH_INFO"]
-    return path.startswith("/v1beta/") or (path.startswith("/v1/models/") and ":" in path)
+    return path.startswith(("/v1beta/", "/api/v1beta/")) or (path.startswith("/v1/models/") and ":" in path)
 
 
 def _query_key(query: str) -> str | None:

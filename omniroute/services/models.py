@@ -15,7 +15,7 @@ import msgspec
 
 from omniroute.errors import ModelNotFound
 from omniroute.formats.wire import WireFormat
-from omniroute.gateway.directory import Directories, Directory
+from omniroute.gateway.directory import Directories, Directory, Target
 from omniroute.providers.spec import Model, ModelKind, Provider, Tier
 from omniroute.services.model_shapes import gemini_model, ollama_show, ollama_tag
 
@@ -102,7 +102,7 @@ class Rendered:
 class _View:
     """What is prepared for one directory."""
 
-    __slots__ = ("by_name", "catalog", "directory", "entries", "plain", "version")
+    __slots__ = ("_gemini", "_ollama", "by_name", "catalog", "directory", "entries", "plain", "version")
 
     def __init__(self, directory: Directory) -> None:
         self.directory = directory
@@ -113,6 +113,22 @@ class _View:
         self.version = _digest(entry.rendered for entry in self.entries)
         self.plain: Rendered | None = None
         self.catalog: bytes | None = None
+        self._gemini: dict[str, bytes] = {}
+        self._ollama: dict[str, bytes] = {}
+
+    def gemini(self, entry: Entry) -> bytes:
+        """Return an entry in Gemini's shape, rendered once."""
+        line = self._gemini.get(entry.name)
+        if line is None:
+            line = self._gemini[entry.name] = _encode(gemini_model(entry.name, entry.model, self.window(entry)))
+        return line
+
+    def ollama(self, entry: Entry) -> bytes:
+        """Return an entry as Ollama lists it, rendered once."""
+        line = self._ollama.get(entry.name)
+        if line is None:
+            line = self._ollama[entry.name] = _encode(ollama_tag(entry.name, entry.model, _LISTED_DAY))
+        return line
 
     def window(self, entry: Entry) -> int:
         """Return the context window of an entry in tokens."""
@@ -168,7 +184,7 @@ class Models:
         view = self._view
         found = _selected(view, filters)
         page = found[offset : offset + page_size]
-        lines = [_encode(gemini_model(entry.name, entry.model, view.window(entry))) for entry in page]
+        lines = [view.gemini(entry) for entry in page]
         is_last = offset + page_size >= len(found)
         tail = b"]}" if is_last else b'],"nextPageToken":"' + str(offset + page_size).encode() + b'"}'
         return _rendered(view, lines, b'{"models":[', tail, total=len(found))
@@ -185,7 +201,7 @@ class Models:
     def ollama_list(self, filters: Filters) -> Rendered:
         """Return `{"models": […]}` as Ollama lists what is installed."""
         view = self._view
-        lines = [_encode(ollama_tag(entry.name, entry.model, _LISTED_DAY)) for entry in _selected(view, filters)]
+        lines = [view.ollama(entry) for entry in _selected(view, filters)]
         return _rendered(view, lines, b'{"models":[')
 
     def ollama_one(self, name: str, filters: Filters) -> bytes:
@@ -210,9 +226,16 @@ class Models:
         view = self._view
         entry = view.by_name.get(name) or view.by_name.get(_lower_prefix(name))
         if entry is None:
-            # An unknown name explains itself the same way as in a call.
-            targets = view.directory.resolve(name)
-            entry = view.by_name.get(targets[0].name)
+            try:
+                target = view.directory.resolve(name)[0]
+            except ModelNotFound:
+                if filters.may_use is not None:
+                    raise _unlisted(name) from None  # and nothing about what there is beside it
+                raise  # an unknown name explains itself the same way as in a call
+            entry = view.by_name.get(target.name)
+            if entry is None and target.provider.is_operator and not view.directory.models_of(target.provider.id):
+                # A node has no list to be missing from. Some clients ask about a model before they call it.
+                entry = _unlisted_entry(view.directory, target)
         if entry is None or not _is_admitted(entry, filters):
             raise _unlisted(name)
         return entry
@@ -303,6 +326,11 @@ def _entries(directory: Directory) -> Iterable[Entry]:
         for model in (*listed.values(), *own):
             if _converses(model, formats):
                 yield _entry(directory, row, model, connection_ids)
+
+
+def _unlisted_entry(directory: Directory, target: Target) -> Entry:
+    connection_ids = frozenset(leg.connection_id for leg in directory.legs_of(target.provider.id))
+    return _entry(directory, target.provider, Model(target.model), connection_ids)
 
 
 def _converses(model: Model, formats: frozenset[WireFormat]) -> bool:

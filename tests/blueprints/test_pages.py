@@ -13,6 +13,7 @@ from omniroute.records import RequestRecord
 from omniroute.secret import Secret
 from tests.harness import NOW, PASSWORD, Gateway
 
+BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 ORIGIN = {"Origin": "http://localhost:20128"}
 
 
@@ -28,8 +29,9 @@ def token_in(page: str) -> str:
 
 def test_logging_in_and_out_by_forms_alone(gateway: Gateway) -> None:
     client = gateway.client()
-    away = client.get("/")
-    assert away.headers["Location"] == "/login?next=/"
+    assert client.get("/", headers=BROWSER).headers["Location"] == "/dashboard"
+    away = client.get("/dashboard")
+    assert away.headers["Location"] == "/login?next=/dashboard"
     page = text_of(client.get("/login?next=/dashboard"))
     form = {"password": PASSWORD, "next": "/dashboard", "csrf_token": token_in(page)}
     inside = client.post("/login", data=form)  # a browser that sends neither Origin nor Referer
@@ -37,11 +39,21 @@ def test_logging_in_and_out_by_forms_alone(gateway: Gateway) -> None:
     assert inside.headers["Location"] == "/dashboard"
     overview = client.get("/dashboard")
     assert overview.status_code == 200
-    assert client.get("/").headers["Location"] == "/dashboard"
+    assert client.get("/", headers=BROWSER).headers["Location"] == "/dashboard"
     assert client.get("/login").headers["Location"] == "/dashboard"
     out = client.post("/logout", data={"csrf_token": token_in(text_of(overview))})
     assert out.headers["Location"] == "/login"
     assert client.get("/dashboard").status_code == 302
+
+
+@pytest.mark.parametrize("accept", ["*/*", "application/json", None])
+def test_a_program_at_the_root_is_in_the_right_place(gateway: Gateway, accept: str | None) -> None:
+    headers = {} if accept is None else {"Accept": accept}
+    found = gateway.client(address="203.0.113.5").get("/", headers=headers)
+    assert found.status_code == 200
+    assert set(found.get_json()) == {"name", "version"}
+    looked = gateway.client(address="203.0.113.5").head("/", headers=headers)
+    assert (looked.status_code, looked.get_data()) == (200, b"")
 
 
 def test_a_wrong_password_is_said_on_the_page(gateway: Gateway) -> None:

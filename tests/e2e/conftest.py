@@ -24,10 +24,13 @@ def sandbox(home: Path) -> Iterator[Sandbox]:
 
 @pytest.fixture(scope="session")
 def server(home: Path, sandbox: Sandbox) -> Iterator[Server]:
-    """The gateway with the nodes `oa/` and `an/` at the stand-alone sandbox."""
+    """The gateway with a node for each format at the stand-alone sandbox."""
     with running_server(home / "data", workers=2, OMNIROUTE_METRICS="on") as running:
         running.add_node(f"{sandbox.url}/v1", prefix="oa")
         running.add_node(f"{sandbox.url}/v1", prefix="an", kind="anthropic-compatible")
+        running.add_node(f"{sandbox.url}/v1", prefix="re", api_type="responses")
+        running.add_node(f"{sandbox.url}/v1beta", prefix="ge", kind="gemini-compatible")
+        running.add_node(sandbox.url, prefix="ol", kind="ollama")
         yield running
 
 

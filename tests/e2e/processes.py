@@ -82,14 +82,19 @@ class Server:
         return created
 
     def add_node(
-        self, base_url: str, *, prefix: str, kind: str = "openai-compatible", key: str = "sk-up-0123456789"
+        self,
+        base_url: str,
+        *,
+        prefix: str,
+        kind: str = "openai-compatible",
+        key: str = "sk-up-0123456789",
+        api_type: str | None = None,
     ) -> str:
         """Add a self-defined endpoint with one connection; return the connection's id."""
-        node = self.api(
-            "POST",
-            "/api/provider-nodes",
-            {"name": prefix, "prefix": prefix, "type": kind, "baseUrl": base_url, "isLocal": True},
-        )["node"]
+        made = {"name": prefix, "prefix": prefix, "type": kind, "baseUrl": base_url, "isLocal": True}
+        if api_type is not None:
+            made["apiType"] = api_type
+        node = self.api("POST", "/api/provider-nodes", made)["node"]
         return self.add_connection(node["id"], key=key)
 
     def add_connection(self, provider: str, *, key: str = "sk-up-0123456789", priority: int = 1) -> str:

@@ -10,31 +10,35 @@ Requests:
    compared: formats that have one string join their texts, with or without a line between, and some targets take no
    blank text. That a text which stands alone keeps every character is a test of its own.
 2. Neighbouring messages of one speaker are one turn. Some formats write each item as a message, others demand that
-   the speakers alternate; Gemini and Messages begin with the user, who then says the fixed opening.
+   the speakers alternate; Gemini and Messages begin with the user, some models end with him: he says a fixed text.
 3. `developer` is `system`: one rank under two names.
 4. Later system text that stood in the fixed tag of the user's text is system text: formats without a place for it
    carry it so. System text that leads the conversation is one text, wherever the format puts it.
 5. A failed result is one whose text begins with the fixed mark: two formats have no flag.
 6. No arguments are the empty object: formats with objects know nothing else.
 7. Media inside results and in what the model said follows in a user message behind a fixed note, where the format
-   takes it nowhere else. A text file is a text in a fixed frame.
+   takes it nowhere else. A text file is a text in a fixed frame; one format has no names for files.
 8. Free text of a custom tool is the `input` of a function, and its definition that of such a function.
-9. What a provider's own tool did is the note that says so. A refusal of an earlier turn is a text, after the others of
-   its message: Chat has one place for it.
+9. What a provider's own tool did is the note that says so. A refusal of an earlier turn is a text; its place among the
+   texts of its turn is not compared, since Chat has one place for it.
 10. The name that a result carries is that of its call, whether the format repeats it or not. A missing result, and
     one that belongs to no call, are the fixed texts that stand for them.
 11. JSON mode is a fixed sentence at the end of the system text, where the format has no member for it.
 12. Schemas are compared as the common subset of all dialects, roots as objects; a schema without a name gets one.
-13. An output limit that was not said may be filled in (one format demands it); stops are compared without blank ones.
-14. How hard to think is compared as whether to think at all: the scales are finer in some formats than in others
-    (`test_reasoning.py` compares the scales). Whether the target needs a word for it is its model's matter.
-15. `auto` is what an unsaid choice means, and "parallel" what an unsaid switch means. A format without choices is sent
+13. An output limit that was not said may be filled in (one format demands it), one below Responses' least is raised to
+    it; stops are compared without blank ones.
+14. How hard to think is compared as whether to think at all, where both say it: the scales are finer in some formats
+    than in others (`test_reasoning.py` compares the scales), leaving it to the model is no word in three of them, and
+    Gemini's newer models cannot be told not to. Room for thoughts is added to the output limit.
+15. A temperature or `top_p` of 1 changes nothing, and the tiers `auto` and `default` are what is served anyway. `auto` is also what an unsaid choice means, and "parallel" what an unsaid switch means. A format without choices is sent
     the tools that may be called and no others.
-16. Ids of files and calls, where the format has no ids for calls, are those that its parser makes.
+16. Ids of calls are compared by themselves, where the format has any (property 5 of the round trips); here the calls
+    of a conversation are numbered.
 
 Answers:
 
-17. As 1, 6, 9; blocks of one kind are compared among themselves where the format has a place for each kind only once.
+17. As 1, 6 and 9. Texts, reasoning, refusals and calls are compared each among themselves: some formats have one place
+    for each kind. Media that a format cannot show is a note.
 18. Reasons that the format has no word for are the nearest one (wire formats, table of stop reasons).
 19. Counts that the format has no member for are not there.
 """
@@ -42,9 +46,11 @@ Answers:
 from __future__ import annotations
 
 import json
+import re
+from base64 import b64decode
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 import msgspec
 
@@ -52,6 +58,7 @@ from omniroute.formats.anthropic_messages.output_schema import constrainable
 from omniroute.formats.anthropic_messages.request_renderer import JSON_ONLY
 from omniroute.formats.anthropic_messages.turns import OPENING as FIRST_TURN
 from omniroute.formats.canonical import (
+    Answer,
     Block,
     CallKind,
     ChoiceMode,
@@ -65,16 +72,16 @@ from omniroute.formats.canonical import (
     ServerTool,
     ServerToolDefinition,
     SourceKind,
+    Stop,
     Text,
     Thinking,
     Tool,
     ToolCall,
     ToolResult,
     Unknown,
+    stop_of,
 )
-from omniroute.formats.canonical import (
-    ToolChoice as Choice,
-)
+from omniroute.formats.canonical import ToolChoice as Choice
 from omniroute.formats.media import moved_out, normalised, said_by_model
 from omniroute.formats.openai_chat.message_renderer import TOOL_ERROR
 from omniroute.formats.pairing import pair
@@ -98,13 +105,24 @@ _STYLES: Final = {
     GEMINI: ReasoningStyle.GEMINI_LEVEL,
     OLLAMA: ReasoningStyle.SWITCH,
 }
+_PAGES: Final = frozenset({MediaKind.IMAGE, MediaKind.DOCUMENT})
+_MEDIA: Final = {
+    CHAT: _PAGES | {MediaKind.AUDIO},
+    RESPONSES: _PAGES | {MediaKind.AUDIO},
+    MESSAGES: _PAGES,
+    GEMINI: frozenset(MediaKind),
+    OLLAMA: frozenset({MediaKind.IMAGE}),
+}
+_NAMED_FRAME: Final = re.compile(r'<documentname="[^"]*">')
+_LEAST_OUTPUT: Final = 16
+_OPENINGS: Final = (OPENING, FIRST_TURN, "(start of the conversation)", "Continue.")
 FETCHED: Final = ("image/png", PNG)
 
 
 def able(wire_format: WireFormat, **facts: object) -> Profile:
     """A model of a format that can do whatever the format can say."""
     can: dict[str, object] = {
-        "takes": frozenset(MediaKind),
+        "takes": _MEDIA[wire_format],
         "reasoning": _STYLES[wire_format],
         "is_vendor": True,
         "takes_custom_tools": wire_format in (CHAT, RESPONSES),
@@ -144,8 +162,11 @@ def seen(request: Request) -> dict[str, Any]:
         said[name] = None if value is None else plain(value)
     for name in _SAME:
         said[name] = getattr(request, name)
-    if said["service_tier"] == "auto":
+    if said["service_tier"] in ("auto", "default"):
         said["service_tier"] = None
+    for name in ("temperature", "top_p"):
+        if said[name] == 1:
+            said[name] = None
     return said
 
 
@@ -192,6 +213,91 @@ def results_of(request: Request) -> list[tuple[str, bool]]:
     ]
 
 
+def differences(start: Request, back: Request, via: WireFormat, lost: Iterable[str]) -> dict[str, tuple[Any, Any]]:
+    """Return what changed on the way through a format and back, and is no declared loss."""
+    before, after = without_json_note(seen(start)), without_json_note(seen(back))
+    gone = {path.split(".")[0] for path in lost}
+    if "tools.server" in {path[:12] for path in lost}:
+        gone.add("server_tools")
+    if "tools.strict" in {path[:12] for path in lost}:
+        before, after = _unstrict(before), _unstrict(after)
+    gone.discard("tools")
+    if "tool_choice" in gone:  # a demand becomes a suggestion, made by what is there to be called
+        gone.add("tools")
+    if start.tool_choice is not None and OLLAMA in (via, start.origin):
+        gone |= {"tool_choice", "tools"}
+    if OLLAMA in (via, start.origin):
+        before, after = _media_apart(before), _media_apart(after)
+    if any(isinstance(block, Refusal) for message in start.messages for block in message.blocks):
+        before, after = _in_any_order(before), _in_any_order(after)
+    if None in (before["reasoning"], after["reasoning"]) or (before["reasoning"] is False and via is GEMINI):
+        gone.add("reasoning")
+    if before["max_output"] != after["max_output"]:
+        is_filled = before["max_output"] is None and MESSAGES in (via, start.origin)
+        is_raised = before["reasoning"] and (after["max_output"] or 0) >= (before["max_output"] or 0)
+        is_least = before["max_output"] is not None and before["max_output"] < after["max_output"] == _LEAST_OUTPUT
+        if is_filled or is_raised or is_least:
+            gone.add("max_output")
+    return {name: (before[name], after[name]) for name in before if name not in gone and before[name] != after[name]}
+
+
+def _unstrict(said: dict[str, Any]) -> dict[str, Any]:
+    return {**said, "tools": {name: tool[:2] for name, tool in said["tools"].items()}}
+
+
+def _media_apart(said: dict[str, Any]) -> dict[str, Any]:
+    """Ollama has images beside the text of a message, not in it."""
+    turns: list[tuple[str, list[Any]]] = []
+    for role, items in said["turns"]:
+        rest = [item for item in items if item[0] != "media"]
+        if turns and rest and turns[-1][0] == role:
+            turns[-1] = (role, _joined([*turns[-1][1], *rest]))
+        elif rest:
+            turns.append((role, _joined(rest)))
+    media = [item for _, items in said["turns"] for item in items if item[0] == "media"]
+    return {**said, "turns": turns, "media": media}
+
+
+def _in_any_order(said: dict[str, Any]) -> dict[str, Any]:
+    """Chat has one place for the refusal of a message, beside its text."""
+    turns = [
+        (role, [(item[0], *map(str, item[1:-1]), sorted(str(item[-1]))) for item in items])
+        for role, items in said["turns"]
+    ]
+    return {**said, "turns": turns}
+
+
+def sayable(request: Request, target: WireFormat) -> Request:
+    """Return a request without what must be refused where it goes."""
+    takes = _MEDIA[target] & _MEDIA[request.origin]
+
+    def is_sayable(block: Block) -> bool:
+        if isinstance(block, Media):
+            return block.source is SourceKind.TEXT or (block.kind in takes and block.source is not SourceKind.FILE_ID)
+        if isinstance(block, ServerTool):
+            return "compaction" not in str(plain(block.raw).get("type"))
+        return not isinstance(block, Unknown)
+
+    messages = (
+        msgspec.structs.replace(message, blocks=tuple(filter(is_sayable, message.blocks)))
+        for message in request.messages
+    )
+    tools = tuple(tool for tool in request.tools if isinstance(tool, Tool))
+    return msgspec.structs.replace(
+        request,
+        messages=tuple(message for message in messages if message.blocks),
+        tools=tools,
+        tool_choice=request.tool_choice if tools else None,
+        n=None,
+        previous_id=None,
+        audio_output=None,
+        extra={name: value for name, value in request.extra.items() if name not in STATE},
+    )
+
+
+STATE: Final = frozenset({"conversation", "prompt", "container", "mcp_servers", "cachedContent", "cached_content"})
+
+
 def _turns(messages: Iterable[Message]) -> list[tuple[str, list[Any]]]:
     turns: list[tuple[str, list[Any]]] = []
     numbers = _Numbers()
@@ -206,7 +312,7 @@ def _turns(messages: Iterable[Message]) -> list[tuple[str, list[Any]]]:
         else:
             turns.append((role, items))
     turns = [(role, _joined(items)) for role, items in turns]
-    openings = [("user", [("text", _squeezed(text))]) for text in (OPENING, FIRST_TURN)]
+    openings = [("user", [("text", _squeezed(text))]) for text in _OPENINGS]
     return [turn for turn in turns if turn not in openings]
 
 
@@ -243,7 +349,7 @@ def _settled(messages: Iterable[Message]) -> Iterator[Message]:
             continue
         results = tuple(block for block in blocks if isinstance(block, ToolResult))
         if results:
-            kept, after = moved_out(results)
+            kept, after = moved_out([_with_text(result) for result in results])
             yield msgspec.structs.replace(message, blocks=kept)
             rest = tuple(block for block in blocks if not isinstance(block, ToolResult))
             yield Message(Role.USER, (*after, *rest))
@@ -253,6 +359,15 @@ def _settled(messages: Iterable[Message]) -> Iterator[Message]:
             yield Message(Role.USER, after)
         else:
             yield message
+
+
+def _with_text(result: ToolResult) -> ToolResult:
+    blocks = tuple(Text(_framed(block)) if _is_text_file(block) else block for block in result.blocks)
+    return msgspec.structs.replace(result, blocks=blocks)
+
+
+def _is_text_file(block: Block) -> TypeGuard[Media]:
+    return isinstance(block, Media) and block.source is SourceKind.TEXT
 
 
 def _is_tagged(block: Block) -> bool:
@@ -274,18 +389,22 @@ def _untagged(block: Block) -> Iterator[Message]:
 
 
 def _items(message: Message, numbers: _Numbers) -> Iterator[Any]:
-    for block in sorted(message.blocks, key=lambda block: isinstance(block, Refusal)):
+    for block in message.blocks:
         match block:
             case Text(text=text) | Refusal(text=text):
                 yield "text", text
             case ServerTool(note=note):
                 yield "text", note
-            case Media(source=SourceKind.TEXT, data=data, name=name):
-                opening = f'<document name="{name}">' if name else "<document>"
-                yield "text", f"{opening}\n{data}\n</document>"
+            case Media(source=SourceKind.TEXT):
+                yield "text", _framed(block)
             case Media(source=SourceKind.INLINE):
                 inline = normalised(block, "")
-                yield "media", inline.data
+                is_text = (inline.mime or "").startswith("text/")
+                if is_text:
+                    framed = msgspec.structs.replace(inline, data=b64decode(inline.data).decode())
+                    yield "text", _framed(framed)
+                else:
+                    yield "media", inline.data
             case Media():
                 yield "media", block.data
             case ToolCall():
@@ -298,6 +417,11 @@ def _items(message: Message, numbers: _Numbers) -> Iterator[Any]:
                 pass  # compared by whoever knows whether it may be shown
             case Unknown():
                 yield "text", f"[{plain(block.raw).get('type', 'unknown')}]"
+
+
+def _framed(media: Media) -> str:
+    opening = f'<document name="{media.name}">' if media.name else "<document>"
+    return f"{opening}\n{media.data}\n</document>"
 
 
 def _joined(items: Iterable[Any]) -> list[Any]:
@@ -313,7 +437,7 @@ def _joined(items: Iterable[Any]) -> list[Any]:
 
 
 def _squeezed(text: str) -> str:
-    return "".join(text.split())
+    return _NAMED_FRAME.sub("<document>", "".join(text.split()))
 
 
 def _text_of(blocks: Iterable[Block]) -> str:
@@ -371,12 +495,80 @@ def without_json_note(said: dict[str, Any]) -> dict[str, Any]:
     for role, items in said["turns"]:
         kept = []
         for item in items:
-            if role == "system" and item[0] == "text" and item[1].endswith(note):
+            if role == "system" and item[0] == "text" and note in item[1]:
                 found = "json"
                 if item[1] != note:
-                    kept.append(("text", item[1].removesuffix(note)))
+                    kept.append(("text", item[1].replace(note, "")))
             else:
                 kept.append(item)
         if kept:
             turns.append((role, kept))
     return {**said, "turns": turns, "output": found}
+
+
+# --- answers ---------------------------------------------------------------------------------------------------------
+
+_WITHOUT_REFUSALS: Final = frozenset({MESSAGES, GEMINI, OLLAMA})
+_STOPS: Final[dict[WireFormat, dict[Stop, Stop]]] = {
+    CHAT: {Stop.STOP_SEQUENCE: Stop.END, Stop.CONTEXT_FULL: Stop.LENGTH, Stop.PAUSE: Stop.END},
+    RESPONSES: {Stop.STOP_SEQUENCE: Stop.END, Stop.CONTEXT_FULL: Stop.LENGTH, Stop.PAUSE: Stop.END},
+    MESSAGES: {},
+    GEMINI: {Stop.STOP_SEQUENCE: Stop.END, Stop.CONTEXT_FULL: Stop.LENGTH, Stop.PAUSE: Stop.END},
+    OLLAMA: {
+        Stop.STOP_SEQUENCE: Stop.END,
+        Stop.CONTEXT_FULL: Stop.LENGTH,
+        Stop.PAUSE: Stop.END,
+        Stop.REFUSAL: Stop.END,
+    },
+}
+"""What reasons become for a client whose format has no word of its own for them."""
+_COUNTS: Final = {
+    CHAT: ("input", "output", "cache_read", "reasoning", "audio_in", "audio_out"),
+    RESPONSES: ("input", "output", "cache_read", "reasoning"),
+    MESSAGES: ("input", "output", "cache_read", "cache_write", "cache_write_1h"),
+    GEMINI: ("input", "output", "cache_read", "reasoning"),
+    OLLAMA: ("input", "output"),
+}
+"""The counts that each format has a member for."""
+CANNOT_SHOW: Final = "which this format cannot show"
+_MEDIA_NOTE: Final = re.compile(rf"\[\w+oftype[^\[\]]*,{''.join(CANNOT_SHOW.split())}\]")
+
+
+def answered(answer: Answer, client: WireFormat, notes: Iterable[str] = ()) -> dict[str, Any]:
+    """Return what an answer says, as far as a client of a format can be told; `notes` are those of the original."""
+    texts, thoughts, refusals, notes = [], [], [], list(notes)
+    for block in answer.blocks:
+        match block:
+            case Text(text=text):
+                texts.append(text)
+            case Thinking(text=text):
+                thoughts.append(text)
+            case Refusal(text=text):
+                (texts if client in _WITHOUT_REFUSALS else refusals).append(text)
+            case ServerTool(note=note):
+                notes.append(_squeezed(note))
+            case _:
+                pass
+    said = _squeezed("".join(texts))
+    for note in notes:
+        said = said.replace(note, "")
+    stop = stop_of(answer.stop, answer.calls)
+    return {
+        "text": _MEDIA_NOTE.sub("", said),
+        "thinking": _squeezed("".join(thoughts)),
+        "refusal": _squeezed("".join(refusals)),
+        "calls": [(call.id if client is not OLLAMA else "", call.name, _arguments(call)) for call in answer.calls],
+        "stop": _STOPS[client].get(stop, stop),
+        "stop_sequence": answer.stop_sequence if client is MESSAGES else None,
+        "usage": {name: getattr(answer.usage, name) or 0 for name in _COUNTS[client]},
+    }
+
+
+def media_of(answer: Answer) -> list[Media]:
+    """Return the media of an answer; a client gets its bytes, or is told that they were there."""
+    return [block for block in answer.blocks if isinstance(block, Media)]
+
+
+def notes_of(answer: Answer) -> list[str]:
+    """Return what an answer says of the provider's own tools, as far as a client of another format is told."""
+    return [_squeezed(block.note) for block in answer.blocks if isinstance(block, ServerTool)]

@@ -156,6 +156,9 @@ class _Merged:
         self._directory = directory
         self._prefixes = prefixes
 
+    def resolve_at(self, provider: str, name: str) -> Any:
+        return self._directory.resolve_at(provider, name)
+
     def resolve(self, name: str) -> Any:
         if not name.startswith("up/"):
             return self._directory.resolve(name)

@@ -66,3 +66,11 @@ def test_it_ends_when_nobody_asks() -> None:
         while counter.is_running:
             gevent.sleep(0.01)
     assert not counter.is_running
+
+
+def test_an_answer_that_nobody_waits_for_any_more_is_not_the_next_ones(counter: Tokenizer) -> None:
+    counter.count(["hello"], Encoding.CL100K, no_pause)
+    asked = gevent.spawn(counter.count, ["word " * 200_000], Encoding.CL100K, no_pause)
+    gevent.sleep(0)
+    asked.kill()
+    assert counter.count(["hello"], Encoding.CL100K, no_pause) == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from omniroute.blueprints.tiers import ROUTES, Family, Tier
+from omniroute.blueprints.tiers import INFERENCE_MOUNTS, ROUTES, Family, Tier
 from tests.harness import Gateway
 
 OVERRIDES = ["X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "_method"]
@@ -93,4 +93,4 @@ def test_every_inference_mount_is_declared_alike() -> None:
     chat = [route for route in ROUTES if route.rule.endswith("/chat/completions")]
     assert {route.tier for route in chat} == {Tier.C}
     assert {route.family for route in chat} == {Family.OPENAI}
-    assert len(chat) == 4
+    assert len(chat) == 2 * len(INFERENCE_MOUNTS)  # with and without a provider named

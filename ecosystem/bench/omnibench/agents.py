@@ -159,7 +159,9 @@ def _code(rng: random.Random, number: int, length: int) -> str:
     lines: list[str] = []
     size = 0
     while size < length:
-        lines.append(f'{number + len(lines):5d}\tdef {rng.choice(WORDS)}(self) -> "{rng.choice(WORDS)}":  # {text(rng, 24)}')
+        lines.append(
+            f'{number + len(lines):5d}\tdef {rng.choice(WORDS)}(self) -> "{rng.choice(WORDS)}":  # {text(rng, 24)}'
+        )
         size += len(lines[-1]) + 6
     return "\n".join(lines)
 

@@ -150,12 +150,12 @@ TOOLS: Final = (
 )
 
 
-def small(model: str, *, stream: bool = False) -> bytes:
+def small(model: str, *, stream: bool = False, most_tokens: int = 256) -> bytes:
     """Return a chat request of :data:`SMALL_BYTES` bytes."""
     body: dict[str, Any] = {
         "model": model,
         "stream": stream,
-        "max_tokens": 256,
+        "max_tokens": most_tokens,
         "temperature": 0.7,
         "messages": [
             {"role": "system", "content": "Answer in one short paragraph. Name the file when you speak of code."},

@@ -83,7 +83,7 @@ def measure(target: Target, flow: Flow, round_number: int, cores: Cores) -> Flow
     job = streams.StreamJob(
         port=target.port,
         path=CHAT_PATH,
-        body=bodies.small(target.model(flow.model), stream=True).decode(),
+        body=bodies.small(target.model(flow.model), stream=True, most_tokens=max(256, 2 * flow.chunks)).decode(),
         headers=target.headers,
         streams=flow.streams,
         chunks=flow.chunks,

@@ -109,11 +109,11 @@ class _Bench:
 
     def __init__(self) -> None:
         # Only this process needs the package under test.
+        from omniroute.formats.codec import no_pause
+        from omniroute.formats.splice import scan
         from omniroute.gateway.dialects import DIALECTS, Surface
         from omniroute.gateway.directory import Directory
         from omniroute.gateway.exchange import Inquiry, Translation, exchange_with
-        from omniroute.formats.codec import no_pause
-        from omniroute.formats.splice import scan
         from omniroute.providers import catalog
         from omniroute.records import AuthType, Connection, Node, NodeType, Snapshot
         from omniroute.secret import Secret

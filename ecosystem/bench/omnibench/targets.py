@@ -22,6 +22,7 @@ FAST_STREAM_MODEL: Final = "story-200-5"
 
 NODE_PREFIX: Final = "upstream"
 MESSAGES_PREFIX: Final = "messages-upstream"
+OTHER_PREFIX: Final = "other-upstream"
 CHAT_PATH: Final = "/v1/chat/completions"
 MESSAGES_PATH: Final = "/v1/messages"
 REPOSITORY: Final = Path(__file__).resolve().parents[3]
@@ -272,11 +273,11 @@ def start_omniroute(
     return server, port, server.worker_pid()
 
 
-def add_upstream(management: Management, upstream: Target) -> None:
+def add_upstream(management: Management, upstream: Target, prefix: str = NODE_PREFIX) -> None:
     """Make the sandbox server known as a provider node with one connection, as a user would."""
     node = {
-        "name": "Benchmark upstream",
-        "prefix": NODE_PREFIX,
+        "name": f"Benchmark {prefix}",
+        "prefix": prefix,
         "type": "openai-compatible",
         "apiType": "chat",
         "baseUrl": f"http://127.0.0.1:{upstream.port}/v1",
@@ -288,7 +289,7 @@ def add_upstream(management: Management, upstream: Target) -> None:
 def add_messages_upstream(management: Management, upstream: Target) -> None:
     """Make the same server known once more as one that speaks Messages and nothing else."""
     node = {
-        "name": "Benchmark upstream, Messages",
+        "name": f"Benchmark {MESSAGES_PREFIX}",
         "prefix": MESSAGES_PREFIX,
         "type": "anthropic-compatible",
         "baseUrl": f"http://127.0.0.1:{upstream.port}/v1",
@@ -306,7 +307,7 @@ def add_key(management: Management, name: str = "bench") -> str:
     """Create an API key with the restrictions that this release enforces, so that judging them is in the figures."""
     fields: dict[str, Any] = {
         "name": name,
-        "allowedModels": [f"{NODE_PREFIX}/*", f"{MESSAGES_PREFIX}/*"],
+        "allowedModels": [f"{prefix}/*" for prefix in (NODE_PREFIX, MESSAGES_PREFIX, OTHER_PREFIX)],
         "expiresAt": "2099-01-01T00:00:00Z",
         "ipAllowlist": ["127.0.0.0/8", "::1"],
     }

@@ -23,10 +23,10 @@ _TOOL: Final = "read_file"
 
 def streams() -> Mapping[str, list[bytes]]:
     """Return the events of one answer by the name of the upstream format."""
-    return {name: list(make(*_pieces())) for name, make in _MAKERS.items()}
+    return {name: list(make(*pieces())) for name, make in _MAKERS.items()}
 
 
-def _pieces() -> tuple[list[str], list[str], list[str]]:
+def pieces() -> tuple[list[str], list[str], list[str]]:
     """Return the pieces of the reasoning, of the text and of the call's arguments."""
     rng = random.Random(5)  # noqa: S311 - text of the same shape every time, not a secret
     arguments = json.dumps({"file_path": "/home/dev/pool/reader.py", "new_string": text(rng, 320)})
@@ -92,7 +92,12 @@ def _messages(thoughts: list[str], words: list[str], fragments: list[str]) -> It
         "content": [],
         "stop_reason": None,
         "stop_sequence": None,
-        "usage": {"input_tokens": 34, "cache_read_input_tokens": 21_000, "output_tokens": 1, "service_tier": "standard"},
+        "usage": {
+            "input_tokens": 34,
+            "cache_read_input_tokens": 21_000,
+            "output_tokens": 1,
+            "service_tier": "standard",
+        },
     }
     yield _named({"type": "message_start", "message": message})
     yield _named({"type": "ping"})
@@ -170,7 +175,12 @@ def _gemini(thoughts: list[str], words: list[str], fragments: list[str]) -> Iter
             candidate["finishReason"] = finish
         usage = {"promptTokenCount": 21_034, "candidatesTokenCount": tokens, "totalTokenCount": 21_034 + tokens}
         usage |= {"promptTokensDetails": [{"modality": "TEXT", "tokenCount": 21_034}], "thoughtsTokenCount": 90}
-        answer = {"candidates": [candidate], "usageMetadata": usage, "modelVersion": _MODEL, "responseId": "mAitaLmkHPPl"}
+        answer = {
+            "candidates": [candidate],
+            "usageMetadata": usage,
+            "modelVersion": _MODEL,
+            "responseId": "mAitaLmkHPPl",
+        }
         return _sse(answer).replace(b"\n\n", b"\r\n\r\n")
 
     tokens = 0

@@ -9,6 +9,7 @@ from typing import Any, Final
 from flask import Blueprint, Response, flash, make_response, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as WsgiResponse
 
+from omniroute import __version__
 from omniroute.blueprints import guard
 from omniroute.blueprints.dashboard.figures import uptime
 from omniroute.blueprints.dashboard.forms import KeyForm, LoginForm
@@ -92,8 +93,13 @@ def logout() -> WsgiResponse:
 
 @blueprint.get("/")
 def root() -> WsgiResponse:
-    """Lead to the first page."""
-    return redirect(url_for("dashboard.overview"))
+    """Lead a browser to the first page, and tell a program that it is in the right place.
+
+    Agents look here before they send anything (Claude Code, Ollama's clients), some only by HEAD.
+    """
+    if "text/html" in request.headers.get("Accept", ""):
+        return redirect(url_for("dashboard.overview"))
+    return make_response({"name": "OmniRoute", "version": __version__})
 
 
 @blueprint.get("/dashboard")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import zstandard
@@ -14,6 +14,9 @@ from omniroute.errors import InvalidRequest, RequestTimeout, RequestTooLarge, Un
 _MOST_DIGITS = 15
 _ZSTD_WINDOW = 8 << 20
 """What a decompressor may keep in memory (RFC 8878, section 3.1.1.1.2, recommends to support 8 MiB)."""
+_STEP = 64 << 10
+_PIECE = 1 << 20
+"""Bytes read or unpacked at a time: a millisecond or two."""
 _CLOSE = {"Connection": "close"}
 """Where the end of a broken body lies is a guess, and a guess must not become the next request's beginning."""
 
@@ -25,11 +28,12 @@ def read_json_bytes(
     read_timeout_s: float,
     write_timeout_s: float | None = None,
     takes_any_type: bool = False,
+    pause: Callable[[], None] = lambda: None,
 ) -> bytes:
     """Return the body as bytes, unparsed, and leave the client's socket with the patience for the answer.
 
-    A body compressed with gzip, deflate or zstd is unpacked. `takes_any_type` is for a protocol whose own documentation
-    sends JSON without saying so.
+    A body compressed with gzip, deflate or zstd is unpacked, in pieces with a `pause` behind each. `takes_any_type` is
+    for a protocol whose own documentation sends JSON without saying so.
 
     Raises:
         UnsupportedMediaType: the content type is missing or is not JSON, or the compression is unknown.
@@ -47,7 +51,7 @@ def read_json_bytes(
     if client is not None:
         client.settimeout(read_timeout_s)
     try:
-        body: bytes = stream.read(_announced(length, limit)) if length else _read_unannounced(stream, limit)
+        body = _read_announced(stream, _announced(length, limit), pause) if length else _read_unannounced(stream, limit)
     except TimeoutError:
         raise RequestTimeout(headers=_CLOSE) from None
     except OSError:
@@ -57,10 +61,28 @@ def read_json_bytes(
             client.settimeout(write_timeout_s)
     if length and len(body) < int(length):
         raise InvalidRequest("The request body ended early.", headers=_CLOSE)
-    return body if unpack is None else unpack(body, limit)
+    return body if unpack is None else _collected(unpack(body), limit, pause)
 
 
-def _unpacker(encoding: str) -> Callable[[bytes, int], bytes] | None:
+def _read_announced(stream: Any, length: int, pause: Callable[[], None]) -> bytes:
+    """Read a body; gunicorn takes a long one from the socket in larger steps than it takes heads: each has its cost."""
+    source = getattr(stream, "unreader", None) if length > _STEP else None
+    usual = getattr(source, "mxchunk", None)
+    if source is None or usual is None:
+        return bytes(stream.read(length))
+    source.mxchunk = _STEP
+    parts: list[bytes] = []
+    try:
+        while length > 0 and (part := stream.read(min(length, _PIECE))):
+            parts.append(part)
+            length -= len(part)
+            pause()
+    finally:
+        source.mxchunk = usual
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _unpacker(encoding: str) -> Callable[[bytes], Iterator[bytes]] | None:
     match encoding.strip().lower():
         case "identity" | "":
             return None
@@ -72,30 +94,44 @@ def _unpacker(encoding: str) -> Callable[[bytes, int], bytes] | None:
             raise UnsupportedMediaType("Request bodies may be compressed with gzip, deflate or zstd.")
 
 
-def _inflate(body: bytes, limit: int) -> bytes:
+def _inflate(body: bytes) -> Iterator[bytes]:
     unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # either header, told apart by itself
+    packed = body
     try:
-        data = unpacker.decompress(body, limit + 1)
+        while not unpacker.eof and (data := unpacker.decompress(packed, _PIECE)):
+            yield data
+            packed = unpacker.unconsumed_tail
     except zlib.error:
-        raise InvalidRequest("The compressed request body cannot be unpacked.") from None
-    return _checked(data, limit, is_whole=unpacker.eof)
-
-
-def _unpack_zstd(body: bytes, limit: int) -> bytes:
-    reader = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW).stream_reader(io.BytesIO(body))
-    try:
-        data = reader.read(limit + 1)
-    except (zstandard.ZstdError, MemoryError):
-        raise InvalidRequest("The compressed request body cannot be unpacked.") from None
-    return _checked(data, limit, is_whole=True)
-
-
-def _checked(data: bytes, limit: int, *, is_whole: bool) -> bytes:
-    if len(data) > limit:
-        raise RequestTooLarge(f"The unpacked request body is larger than {limit} bytes.")
-    if not is_whole:
+        raise _unreadable() from None
+    if not unpacker.eof:
         raise InvalidRequest("The compressed request body ended early.")
-    return data
+
+
+def _unpack_zstd(body: bytes) -> Iterator[bytes]:
+    reader = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW).stream_reader(
+        io.BytesIO(body), read_across_frames=True
+    )
+    try:
+        while data := reader.read(_PIECE):
+            yield data
+    except (zstandard.ZstdError, MemoryError):
+        raise _unreadable() from None
+
+
+def _collected(pieces: Iterator[bytes], limit: int, pause: Callable[[], None]) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        size += len(piece)
+        if size > limit:
+            raise RequestTooLarge(f"The unpacked request body is larger than {limit} bytes.")
+        parts.append(piece)
+        pause()
+    return b"".join(parts)
+
+
+def _unreadable() -> InvalidRequest:
+    return InvalidRequest("The compressed request body cannot be unpacked.")
 
 
 def _is_json(media_type: str) -> bool:

@@ -15,11 +15,18 @@ from flask import Blueprint, Response, request
 
 from omniroute.blueprints.guard import CALLER, REQUEST_ID
 from omniroute.blueprints.inference.body import read_json_bytes
-from omniroute.blueprints.tiers import GEMINI_BARE_PREFIX, GEMINI_MOUNTS, INFERENCE_MOUNTS, OLLAMA_MOUNTS
+from omniroute.blueprints.tiers import (
+    GEMINI_BARE_PREFIX,
+    GEMINI_MOUNTS,
+    INFERENCE_MOUNTS,
+    OLLAMA_MOUNTS,
+    PINNED_MESSAGES,
+)
 from omniroute.container import Container, container
 from omniroute.errors import NotFound
 from omniroute.gateway.dialects import Surface
 from omniroute.gateway.handover import Answer, Call, ClientGone
+from omniroute.gateway.slices import Slices
 from omniroute.providers.requests import forwardable
 
 blueprint = Blueprint("chat", __name__)
@@ -55,6 +62,11 @@ WAYS: Final = {
 """Whole path to its way."""
 GEMINI_PREFIXES: Final = (*(f"{mount}/models/" for mount in GEMINI_MOUNTS), GEMINI_BARE_PREFIX)
 """What stands before `{model}:{action}`, the longest first."""
+PINNED: Final = {
+    **{path: way for path, way in ENDPOINTS.items() if path != "/messages"},
+    **dict.fromkeys(PINNED_MESSAGES, ENDPOINTS["/messages"]),
+}
+"""Path below a provider's own path to its way."""
 _GENERATE: Final = Way(Surface.GEMINI, "/v1beta/models:generateContent")
 _STREAM: Final = Way(Surface.GEMINI, "/v1beta/models:streamGenerateContent")
 _STREAM_ARRAY: Final = Way(Surface.GEMINI_ARRAY, "/v1beta/models:streamGenerateContent")
@@ -69,8 +81,21 @@ def _view(path: str) -> Callable[[], Response]:
     return view
 
 
+def _pinned_view(path: str) -> Callable[[str], Response]:
+    def view(provider: str) -> Response:
+        return as_response(serve(request.environ, container(), PINNED[path], provider=provider))
+
+    view.__name__ = "pinned_" + path.strip("/").replace("/", "_")
+    view.__doc__ = f"Serve `POST /v1/providers/{{provider}}{path}`: the same at one provider only."
+    return view
+
+
 for _path in WAYS:
     blueprint.add_url_rule(_path, view_func=_view(_path), methods=["POST"])
+for _path in PINNED:
+    _pinned = _pinned_view(_path)
+    for _mount in INFERENCE_MOUNTS:
+        blueprint.add_url_rule(f"{_mount}/providers/<provider>{_path}", view_func=_pinned, methods=["POST"])
 
 
 def gemini(model: str) -> Response:
@@ -93,7 +118,7 @@ def serve_gemini(environ: dict[str, Any], own: Container, named: str) -> Answer:
     Raises:
         OmniRouteError: to be rendered in the dialect of the path.
     """
-    model, _, action = named.rpartition(":")
+    model, _, action = named.removesuffix("/").rpartition(":")
     match action:
         case "generateContent":
             return serve(environ, own, _GENERATE, model=model, is_stream=False)
@@ -107,7 +132,13 @@ def serve_gemini(environ: dict[str, Any], own: Container, named: str) -> Answer:
 
 
 def serve(
-    environ: dict[str, Any], own: Container, way: Way, *, model: str | None = None, is_stream: bool | None = None
+    environ: dict[str, Any],
+    own: Container,
+    way: Way,
+    *,
+    model: str | None = None,
+    is_stream: bool | None = None,
+    provider: str | None = None,
 ) -> Answer:
     """Serve an admitted call, read from its WSGI environment.
 
@@ -115,15 +146,21 @@ def serve(
         OmniRouteError: to be rendered in the dialect of the path.
     """
     try:
-        return own.inference.open(call_of(environ, own, way, model=model, is_stream=is_stream))
+        return own.inference.open(call_of(environ, own, way, model=model, is_stream=is_stream, provider=provider))
     except ClientGone:
         return Answer(NOBODY_LISTENS, {}, b"")
 
 
 def call_of(
-    environ: dict[str, Any], own: Container, way: Way, *, model: str | None = None, is_stream: bool | None = None
+    environ: dict[str, Any],
+    own: Container,
+    way: Way,
+    *,
+    model: str | None = None,
+    is_stream: bool | None = None,
+    provider: str | None = None,
 ) -> Call:
-    """Read an admitted call from its WSGI environment; `model` and `is_stream` are what its path says."""
+    """Read an admitted call from its WSGI environment; `model`, `is_stream` and `provider` are what its path says."""
     settings = own.settings
     return Call(
         request_id=environ[REQUEST_ID],
@@ -136,6 +173,7 @@ def call_of(
             # A client that takes no bytes for this long is treated as gone: the server's write raises.
             write_timeout_s=settings.client_write_timeout_ms / 1000,
             takes_any_type=way.takes_any_type,
+            pause=Slices(own.inference.now),
         ),
         caller=environ[CALLER],
         client_headers=forwardable(environ),
@@ -144,4 +182,5 @@ def call_of(
         client_socket=environ.get("gunicorn.socket"),
         model=model,
         is_stream=is_stream,
+        provider=provider,
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from flask import Blueprint, Response, request
 
 from omniroute import __version__
 from omniroute.blueprints import guard
 from omniroute.blueprints.inference.body import read_json_bytes
-from omniroute.blueprints.tiers import INFERENCE_MOUNTS
+from omniroute.blueprints.tiers import GEMINI_LISTS, INFERENCE_MOUNTS, OLLAMA_MOUNTS
 from omniroute.container import container
 from omniroute.errors import InvalidRequest, MissingField
 from omniroute.formats.splice import scan
@@ -42,22 +44,33 @@ _ENDPOINTS = (
 
 def index() -> Response:
     """List the models that the caller's key may use."""
+    if _is_gemini_client():
+        return gemini_index()
+    return _listed(_filters())
+
+
+def index_of(provider: str) -> Response:
+    """List the models of one provider."""
+    return _listed(replace(_filters(), provider=container().directories.current.named_provider(provider).id))
+
+
+def _listed(filters: Filters) -> Response:
     models = container().models
     if "anthropic-version" in request.headers:
         listed = models.anthropic_list(
-            _filters(),
+            filters,
             limit=_number("limit", 1, _MAX_ANTHROPIC_LIMIT),
             after=request.args.get("after_id"),
             before=request.args.get("before_id"),
         )
     else:
         offset = _number("offset", 0, 10**6) or 0
-        listed = models.openai_list(_filters(), limit=_number("limit", 1, _MAX_LIMIT), offset=offset)
+        listed = models.openai_list(filters, limit=_number("limit", 1, _MAX_LIMIT), offset=offset)
     response = Response(listed.body, mimetype="application/json")
     response.headers["X-Model-Catalog-Version"] = listed.version
     response.headers["X-Total-Count"] = str(listed.total)
     response.headers["Cache-Control"] = "private, no-cache"
-    response.headers["Vary"] = "Authorization, x-api-key, anthropic-version"
+    response.headers["Vary"] = "Authorization, x-api-key, x-goog-api-key, anthropic-version"
     response.set_etag(listed.etag)
     response.make_conditional(request)
     return response
@@ -65,6 +78,8 @@ def index() -> Response:
 
 def show(model: str) -> Response:
     """Describe one model."""
+    if _is_gemini_client():
+        return gemini_show(model)
     line = container().models.one(model, _filters(), anthropic="anthropic-version" in request.headers)
     return Response(line, mimetype="application/json")
 
@@ -72,30 +87,37 @@ def show(model: str) -> Response:
 for _mount in INFERENCE_MOUNTS:
     blueprint.add_url_rule(f"{_mount}/models", view_func=index, methods=["GET"])
     blueprint.add_url_rule(f"{_mount}/models/<path:model>", view_func=show, methods=["GET"])
+    blueprint.add_url_rule(f"{_mount}/providers/<provider>/models", view_func=index_of, methods=["GET"])
 
 
-@blueprint.get("/v1beta/models")
+def _is_gemini_client() -> bool:
+    """Say whether a list under `/v1` is for Gemini's SDK, whose newer versions ask there."""
+    return "x-goog-api-key" in request.headers and "anthropic-version" not in request.headers
+
+
 def gemini_index() -> Response:
     """List the models in Gemini's shape."""
-    size = _number("pageSize", 1, _MAX_GEMINI_PAGE) or _GEMINI_PAGE
+    size = min(_number("pageSize", 0, 10**6) or _GEMINI_PAGE, _MAX_GEMINI_PAGE)
     offset = _number("pageToken", 0, 10**6) or 0
     listed = container().models.gemini_list(_filters(), page_size=size, offset=offset)
     return Response(listed.body, mimetype="application/json")
 
 
-@blueprint.get("/v1beta/models/<path:model>")
 def gemini_show(model: str) -> Response:
     """Describe one model in Gemini's shape."""
     return Response(container().models.gemini_one(model, _filters()), mimetype="application/json")
 
 
-@blueprint.get("/api/tags")
+for _mount in GEMINI_LISTS:
+    blueprint.add_url_rule(f"{_mount}/models", view_func=gemini_index, methods=["GET"])
+    blueprint.add_url_rule(f"{_mount}/models/<path:model>", view_func=gemini_show, methods=["GET"])
+
+
 def ollama_index() -> Response:
     """List the models as Ollama lists what is installed."""
     return Response(container().models.ollama_list(_filters()).body, mimetype="application/json")
 
 
-@blueprint.post("/api/show")
 def ollama_show() -> Response:
     """Describe one model as Ollama does."""
     settings = container().settings
@@ -112,10 +134,15 @@ def ollama_show() -> Response:
     return Response(container().models.ollama_one(name, _filters()), mimetype="application/json")
 
 
-@blueprint.get("/api/version")
 def ollama_version() -> dict[str, str]:
     """Say which version of Ollama's API this is."""
     return {"version": _OLLAMA_VERSION}
+
+
+for _mount in OLLAMA_MOUNTS:
+    blueprint.add_url_rule(f"{_mount}/api/tags", view_func=ollama_index, methods=["GET"])
+    blueprint.add_url_rule(f"{_mount}/api/show", view_func=ollama_show, methods=["POST"])
+    blueprint.add_url_rule(f"{_mount}/api/version", view_func=ollama_version, methods=["GET"])
 
 
 @blueprint.get("/v1")

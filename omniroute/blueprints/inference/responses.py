@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from flask import Blueprint, Response, request
 
 from omniroute.blueprints import guard
-from omniroute.blueprints.inference.chat import ENDPOINTS, as_response, call_of
+from omniroute.blueprints.inference.chat import Way, as_response, serve
 from omniroute.blueprints.tiers import INFERENCE_MOUNTS
 from omniroute.container import container
+from omniroute.gateway.dialects import Surface
 
 blueprint = Blueprint("responses", __name__)
+
+_COMPACT: Final = Way(Surface.RESPONSES_COMPACT, "/v1/responses/compact")
 
 
 def show(response_id: str) -> Response:
     """Return a response."""
-    return as_response(container().stored_responses.show(guard.caller(), response_id, request.args))
+    return as_response(container().stored_responses.show(guard.caller(), response_id, _query()))
 
 
 def delete(response_id: str) -> Response:
@@ -29,13 +34,16 @@ def cancel(response_id: str) -> Response:
 
 def input_items(response_id: str) -> Response:
     """List what led to a response."""
-    return as_response(container().stored_responses.input_items(guard.caller(), response_id, request.args))
+    return as_response(container().stored_responses.input_items(guard.caller(), response_id, _query()))
 
 
 def compact() -> Response:
     """Compact a conversation."""
-    own = container()
-    return as_response(own.stored_responses.compact(call_of(request.environ, own, ENDPOINTS["/responses"])))
+    return as_response(serve(request.environ, container(), _COMPACT, is_stream=False))
+
+
+def _query() -> list[tuple[str, str]]:
+    return list(request.args.items(multi=True))
 
 
 for _mount in INFERENCE_MOUNTS:

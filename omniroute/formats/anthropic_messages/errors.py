@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from omniroute.errors import OmniRouteError
+from omniroute.errors import OmniRouteError, UnsupportedFeature
 from omniroute.formats.context_length import messages_message
 
 _TYPES = {
@@ -26,14 +26,17 @@ def status_of(error: OmniRouteError) -> int:
         return 500 if error.error_code == "provider_credentials" else 529
     if status in {500, 501, 502}:
         return 500
-    return 400 if status in {415, 422} else status  # the vendor knows no finer kinds of a bad request
+    return status
 
 
 def render(error: OmniRouteError, request_id: str) -> bytes:
     """Render an error body."""
     status = status_of(error)
     kind = _TYPES.get(status) or ("invalid_request_error" if status < 500 else "api_error")
-    body = {"type": "error", "error": {"type": kind, "message": messages_message(error)}, "request_id": request_id}
+    message = messages_message(error)
+    if isinstance(error, UnsupportedFeature) and error.param is not None:
+        message = f"{error.param}: {message}"  # the vendor's way to say where: the dialect has no member for it
+    body = {"type": "error", "error": {"type": kind, "message": message}, "request_id": request_id}
     return msgspec.json.encode(body)
 
 

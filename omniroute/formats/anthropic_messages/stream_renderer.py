@@ -44,6 +44,8 @@ from omniroute.formats.wire import WireFormat
 
 _ORIGIN: Final = WireFormat.ANTHROPIC_MESSAGES
 _encode: Final = msgspec.json.Encoder().encode
+_LINE_ENDS: Final = b"\r\n"
+"""Between the members of JSON as its maker spaced it; a frame is one line."""
 
 _MESSAGE_STOP: Final = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 _FRAME: Final = b"event: %b\ndata: %b\n\n"
@@ -156,7 +158,7 @@ class Renderer:
 
     def _head(self, block: object) -> bytes:
         event = {"type": "content_block_start", "index": self._index, "content_block": block}
-        return _FRAME % (b"content_block_start", _encode(event))
+        return _FRAME % (b"content_block_start", _encode(event).translate(None, _LINE_ENDS))
 
     def _own(self, raw: msgspec.Raw) -> bytes:
         """Show a server's call as its maker does, with its input in a fragment; other blocks stand in their start."""
@@ -183,7 +185,7 @@ class Renderer:
         if isinstance(value, Token):
             self._token = value
         elif isinstance(value, Citation) and value.origin is _ORIGIN:
-            return _DELTA % (self._index, b"citations_delta", b"citation", bytes(value.raw))
+            return _DELTA % (self._index, b"citations_delta", b"citation", bytes(value.raw).translate(None, _LINE_ENDS))
         return b""
 
     def _is_custom(self) -> bool:

@@ -130,7 +130,7 @@ def read_chunk(data: bytes | msgspec.Raw) -> Chunk:
 
 def is_said(raw: msgspec.Raw) -> bool:
     """Say whether a field is there and not null."""
-    return bool(memoryview(raw)) and raw != NULL
+    return raw is not _ABSENT and bool(memoryview(raw)) and raw != NULL
 
 
 def one_line(raw: msgspec.Raw) -> msgspec.Raw:

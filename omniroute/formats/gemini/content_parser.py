@@ -59,6 +59,7 @@ def parse_contents(raw: msgspec.Raw, pause: Callable[[], None]) -> tuple[list[ms
         BadShape: they are no contents.
     """
     contents = elements_of(raw)
+    pause()
     reader = _Reader()
     for index, content in enumerate(contents):
         try:

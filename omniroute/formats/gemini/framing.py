@@ -18,6 +18,7 @@ MAX_CHUNK_BYTES: Final = 32 << 20
 
 _BOM: Final = b"\xef\xbb\xbf"
 _DONE: Final = b"[DONE]"
+_ENDS_ONE_LINE: Final = (b"\n\n", b"\n\r\n")
 _OUTSIDE: Final = re.compile(rb'["\[\]{}]')
 _INSIDE: Final = re.compile(rb'["\\]')
 
@@ -73,6 +74,11 @@ class Documents:
 
 
 def _documents_in(batch: bytes) -> list[bytes]:
+    end = batch.find(b"\n")
+    if batch.startswith(b"data: {") and batch[end:] in _ENDS_ONE_LINE:  # one event in one line, as the vendor writes it
+        document = batch[6:end].removesuffix(b"\r")
+        if b"\r" not in document:
+            return [document]
     documents = []
     for event in split_events(batch):
         data = event_data(event)

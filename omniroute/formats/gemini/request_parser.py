@@ -69,13 +69,16 @@ def parse_request(body: bytes, pause: Pause) -> Request:
 def parse_with_sources(body: bytes, pause: Pause) -> Parsed:
     """Parse a body and keep which content became which message."""
     try:
-        return _parsed(body, mend(body), pause)
+        readable = mend(body)
+        pause()
+        return _parsed(body, readable, pause)
     except BadShape as error:
         raise error.for_client() from None
 
 
 def _parsed(body: bytes, readable: bytes, pause: Pause) -> Parsed:
     fields = fields_of(readable)
+    pause()
     whole = fields.get("generateContentRequest")
     if "contents" not in fields and whole is not None:  # how the tokens of a whole request are counted
         body, fields = bytes(whole), fields_of(whole, "generateContentRequest")

@@ -12,7 +12,7 @@ from omniroute.formats.canonical import (
     Text,
     Tool,
 )
-from omniroute.formats.codec import Pause
+from omniroute.formats.codec import Pause, encoded_in_turn
 from omniroute.formats.gemini.choice import render_choice
 from omniroute.formats.gemini.content_renderer import render_contents
 from omniroute.formats.gemini.own import render_own_request
@@ -42,7 +42,7 @@ def render_request(request: Request, profile: Profile, losses: Losses, pause: Pa
     system = _system_parts(request, losses)
     if system:
         body["systemInstruction"] = {"parts": system}
-    body["contents"] = render_contents(request.messages, profile, losses, pause)
+    body["contents"] = encoded_in_turn(render_contents(request.messages, profile, losses, pause), pause)
     tools = render_tools(request, profile, losses)
     if tools:
         body["tools"] = tools
@@ -255,4 +255,6 @@ def _note_losses(request: Request, losses: Losses) -> None:
     for path, is_said in said.items():
         if is_said:
             losses.drop(path)
+    if request.reasoning is not None:
+        losses.drop_all("reasoning", request.reasoning.extra)
     losses.drop_all("extra", request.extra)

@@ -79,7 +79,9 @@ _Value = TypeVar("_Value")
 def parse_request(body: bytes, pause: Pause) -> Request:
     """See :class:`omniroute.formats.codec.RequestParser`; the body is that of `/api/chat`."""
     try:
-        members = object_of(mend(body))
+        text = mend(body)
+        pause()
+        members = object_of(text)
         pause()
         system, messages = _Conversation().read(members, pause)
         return _parse(members, system, messages, pause)
@@ -95,7 +97,9 @@ def parse_generate_request(body: bytes, pause: Pause) -> Request:
             of tokens, or surrounds a gap.
     """
     try:
-        members = object_of(mend(body))
+        text = mend(body)
+        pause()
+        members = object_of(text)
         pause()
         _refuse_raw_prompts(members)
         blocks: tuple[Block, ...] = (Text(take_text(members, "prompt")), *_images(members))
@@ -162,6 +166,7 @@ class _Conversation:
         if raw is None:
             missing("messages")
         items = list_of(raw, "messages")
+        pause()
         if not items:
             raise BadShape("messages", "At least one message is required.")
         system: list[Message] = []
@@ -336,7 +341,10 @@ def _option(options: Members, name: str, take: Callable[[Members, str], _Value])
 
 def _whole(options: Members, name: str) -> int | None:
     """Take a whole number; clients in languages without integers write it with a point."""
-    value = _option(options, name, take_float)
+    try:
+        return _option(options, name, take_int)
+    except BadShape:
+        value = _option(options, name, take_float)
     if value is None:
         return None
     if value != int(value):

@@ -138,7 +138,8 @@ class Renderer:
         return said
 
     def _whole_line(self, members: dict[str, Any]) -> bytes:
-        return self._head + b"," + _encode(members)[1:] + b"\n"
+        # Arguments as a model spaced them, or probabilities as a provider did: between members, line ends mean nothing.
+        return self._head + b"," + _encode(members)[1:].translate(None, b"\r\n") + b"\n"
 
     def _start_block(self, block: Block) -> bytes:
         before = self._release(Stop.TOOL_USE)

@@ -103,6 +103,7 @@ def _messages(members: Members, pause: Pause) -> list[Message]:
         raise MissingField("messages: This field is required.", param="messages")
     if not items:
         raise InvalidRequest("messages: At least one message is needed.", param="messages")
+    pause()
     messages: list[Message] = []
     for index, item in enumerate(items):
         try:

@@ -176,7 +176,7 @@ class _Translation:
         self._sampling()
         self._tools()
         if request.output is not None:
-            self._set("response_format", _format(request.output, profile), "output")
+            self._set("response_format", self._output(request.output), "output")
         self._reasoning()
         self._rest()
         if request.stream:
@@ -279,13 +279,22 @@ class _Translation:
                 self._losses.drop("tools.strict")
             else:
                 inner["strict"] = tool.strict and (tool.schema is None or is_strictable(tool.schema))
+                if tool.strict and not inner["strict"]:
+                    self._losses.drop("tools.strict")
         return {"type": "function", "function": inner}
+
+    def _output(self, output: Output) -> Json:
+        form = _format(output, self._profile)
+        if output.strict and not form.get("json_schema", {}).get("strict"):
+            self._losses.drop("tools.strict")
+        return form
 
     def _reasoning(self) -> None:
         """Tell the model how hard to think; one that cannot be told is told nothing, which is no loss."""
         reasoning, profile = self._request.reasoning, self._profile
         if reasoning is None or profile.reasoning is ReasoningStyle.NONE:
             return
+        self._losses.drop_all("reasoning", reasoning.extra)
         if reasoning.summary is not None:
             self._losses.drop("reasoning", "summary")
         wanted = is_wanted(reasoning)

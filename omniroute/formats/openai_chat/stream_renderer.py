@@ -37,6 +37,8 @@ _TEXT: Final = DeltaKind.TEXT
 _THINKING: Final = DeltaKind.THINKING
 _ARGUMENTS: Final = DeltaKind.ARGUMENTS
 _encode: Final = msgspec.json.Encoder().encode
+_LINE_ENDS: Final = b"\r\n"
+"""Between the members of JSON as a provider spaced it; a frame is one line."""
 
 
 class Renderer:
@@ -89,6 +91,8 @@ class Renderer:
 
     def render(self, events: Sequence[Event]) -> bytes:
         """See :class:`StreamRenderer`."""
+        if len(events) == 1:
+            return self._frame(events[0])
         return b"".join([self._frame(event) for event in events])
 
     def fail(self, error: OmniRouteError, request_id: str) -> bytes:
@@ -100,9 +104,9 @@ class Renderer:
         return render_in_stream(error)
 
     def _frame(self, event: Event) -> bytes:
+        if isinstance(event, BlockDelta):  # nearly all are
+            return self._delta(event, event.kind)
         match event:
-            case BlockDelta(kind=kind):
-                return self._delta(event, kind)
             case BlockStart():
                 return self._block_start(event)
             case BlockStop():
@@ -123,7 +127,7 @@ class Renderer:
         return b"%b%b%b" % (self._before, members, self._after)
 
     def _members(self, members: dict[str, Any]) -> bytes:
-        return self._chunk(_encode(members)[1:-1]) if members else b""
+        return self._chunk(_encode(members)[1:-1].translate(None, _LINE_ENDS)) if members else b""
 
     # --- deltas ---
 
@@ -147,7 +151,7 @@ class Renderer:
         self._length += len(text)
         if logprobs is None:
             return b'%b"content":%b%b' % (self._before, _encode(text), self._after)
-        after = self._after.replace(b"null", b'{"content":%b,"refusal":null}' % bytes(logprobs), 1)
+        after = self._after.replace(b"null", b'{"content":%b,"refusal":null}' % _on_one_line(logprobs), 1)
         return b'%b"content":%b%b' % (self._before, _encode(text), after)
 
     def _arguments(self, text: str) -> bytes:
@@ -241,3 +245,7 @@ class Renderer:
             usage = render_usage(self._usage)
             frames += b'%b],"usage":%b}\n\n' % (self._head, _encode(usage))
         return frames + self._reply.trailer(self._usage) + DONE
+
+
+def _on_one_line(spelt: msgspec.Raw) -> bytes:
+    return bytes(spelt).translate(None, _LINE_ENDS)

@@ -8,16 +8,18 @@ not inherit them either.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
-from omniroute.errors import InvalidRequest, NotFound
+from omniroute.errors import InvalidRequest
 from omniroute.formats.openai_responses.members import NULL, OBJECT, TEXT, encoded, is_list, is_text
 from omniroute.formats.splice import scan, splice
 
 _INDEX_DIGITS: Final = 4
+_OWN_REASONING: Final = re.compile(rb'"rs_[0-9a-f]{36}"')
 _MOST_LISTED: Final = 100
 _PREFIXES: Final = {
     "function_call": "fc",
@@ -119,6 +121,11 @@ def response_id_of(item_id: str) -> str | None:
     return f"resp_{key}" if is_ours else None
 
 
+def holds_own_reasoning(body: bytes) -> bool:
+    """Say whether a body holds reasoning under an id of ours: the vendor looks such ids up, and does not find them."""
+    return b'"rs_' in body and _OWN_REASONING.search(body) is not None
+
+
 def find_item(stored: bytes, item_id: str) -> bytes | None:
     """Return an item of a stored turn's answer."""
     for raw in _TURN.decode(stored).output:
@@ -128,21 +135,14 @@ def find_item(stored: bytes, item_id: str) -> bytes | None:
 
 
 def resolve(body: bytes, found: Mapping[str, bytes]) -> bytes:
-    """Return a body with items in the place of references to them.
-
-    Raises:
-        NotFound: it refers to an item that was not found.
-    """
+    """Return a body with items in the place of references to them; what was not found stays a reference."""
     items: list[bytes] = []
     for raw in _input_of(body):
         item = _read(raw)
         if item.type != "item_reference" or not item.id:
             items.append(bytes(raw))
             continue
-        whole = found.get(item.id)
-        if whole is None:
-            raise NotFound(f"Item with id '{item.id}' not found.", param="input")
-        items.append(whole)
+        items.append(found.get(item.id) or bytes(raw))
     return splice(scan(body), {"input": b"[%b]" % b",".join(items)})
 
 

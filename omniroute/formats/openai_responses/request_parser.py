@@ -36,6 +36,7 @@ _INCLUDED: Final = msgspec.json.Decoder(list[str])
 def parse_request(body: bytes, pause: Pause) -> Request:
     """Parse a body; see :class:`omniroute.formats.codec.RequestParser`."""
     top = Members(body, "")
+    pause()
     model = top.needed_text("model")
     names = Names()
     listed = top.list("tools")
@@ -98,7 +99,9 @@ def _read_input(top: Members, reader: InputReader, pause: Pause) -> None:
             raise top.wrong("input", "a string or an array") from None
         reader.messages.append(Message(Role.USER, (Text(text),), plain=True, extra={"==input": encoded(value=True)}))
     elif is_list(raw):
-        reader.read(LIST.decode(raw), pause)
+        items = LIST.decode(raw)
+        pause()
+        reader.read(items, pause)
     else:
         raise top.wrong("input", "a string or an array")
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from omniroute.formats.canonical import Message, Output, Reasoning, Request, Text
-from omniroute.formats.codec import Pause
+from omniroute.formats.codec import Pause, encoded_in_turn
 from omniroute.formats.losses import Losses, unsupported
 from omniroute.formats.openai_responses.input_renderer import render_items
 from omniroute.formats.openai_responses.input_writer import write_items
@@ -133,7 +133,8 @@ def _render(request: Request, profile: Profile, losses: Losses, pause: Pause) ->
     body: dict[str, Any] = {"model": profile.model}
     if request.system:
         body["instructions"] = _instructions(request.system[0], losses)
-    body["input"] = render_items((*request.system[1:], *request.messages), profile, losses, pause)
+    items = render_items((*request.system[1:], *request.messages), profile, losses, pause)
+    body["input"] = encoded_in_turn(items, pause)
     _render_tools(request, profile, losses, body)
     _render_sampling(request, profile, losses, body)
     include = _render_reasoning(request, profile, losses, body)
@@ -225,10 +226,12 @@ def _render_reasoning(request: Request, profile: Profile, losses: Losses, body: 
 
 
 def _render_logprobs(request: Request, profile: Profile, losses: Losses, body: dict[str, Any]) -> list[str]:
-    if not request.logprobs:
+    if not request.logprobs and not request.top_logprobs:
         return []
     if not profile.takes_logprobs:
-        losses.drop("logprobs")
+        for name, value in (("logprobs", request.logprobs), ("top_logprobs", request.top_logprobs)):
+            if value:
+                losses.drop(name)
         return []
     if request.top_logprobs is not None:
         body["top_logprobs"] = min(request.top_logprobs, _MOST_TOP_LOGPROBS)

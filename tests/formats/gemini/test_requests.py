@@ -543,4 +543,4 @@ def test_every_message_gives_way() -> None:
         pauses += 1
 
     parse_request(body_of("agent"), pause)
-    assert pauses == 5
+    assert pauses >= 5

