@@ -46,8 +46,9 @@ from omniroute.formats.gemini import errors as gemini_errors
 from omniroute.formats.ollama import errors as ollama_errors
 from omniroute.formats.openai_chat import errors as openai_errors
 from omniroute.ids import new_id
-from omniroute.services.access import REALM, AccessControl, Actor, ActorKind, Caller, carried_credential
+from omniroute.services.access import REALM, AccessControl, Actor, ActorKind, Caller
 from omniroute.services.audit import Recorder
+from omniroute.services.carriers import carried_credential
 from omniroute.services.sessions import Sessions
 
 log = logging.getLogger(__name__)

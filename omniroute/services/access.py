@@ -18,12 +18,12 @@ from hmac import compare_digest
 from ipaddress import ip_network
 from math import inf
 from typing import Any, Final, Protocol
-from urllib.parse import parse_qsl
 from zoneinfo import ZoneInfo
 
-from omniroute.errors import AuthenticationFailed, CallerError, PermissionDenied
+from omniroute.errors import AuthenticationFailed, PermissionDenied
 from omniroute.records import AccessSchedule, ApiKey, Snapshot
 from omniroute.secret import Secret
+from omniroute.services.carriers import carried_credential
 from omniroute.services.reach import Environ, Network, Reach, is_loopback_peer, parse_address
 
 REALM: Final = 'Bearer realm="omniroute"'
@@ -510,38 +510,6 @@ def _unknown_key(hint: str = _HOW_TO_GET_A_KEY) -> AuthenticationFailed:
     return AuthenticationFailed(
         "This API key is not valid. " + hint, code="invalid_api_key", headers={"WWW-Authenticate": REALM}
     )
-
-
-def carried_credential(environ: Environ) -> str | None:
-    """Return the credential of a request from wherever it stands; an `Authorization` of another scheme is passed over.
-
-    Raises:
-        CallerError: `ambiguous_credentials`, two carriers hold different values.
-    """
-    found: str | None = None
-    authorization = environ.get("HTTP_AUTHORIZATION")
-    if authorization is not None and authorization[:7].lower() == "bearer ":
-        found = authorization[7:].strip() or None
-    values = [environ.get(name) for name in ("HTTP_X_API_KEY", "HTTP_X_GOOG_API_KEY", "HTTP_API_KEY")]
-    if "key=" in environ.get("QUERY_STRING", "") and _takes_query_key(environ):
-        values.append(_query_key(environ["QUERY_STRING"]))
-    for value in values:
-        if value:
-            if found is None:
-                found = value.strip() or None
-            elif value.strip() != found:
-                raise CallerError("Two headers carry different credentials; send one.", code="ambiguous_credentials")
-    return found
-
-
-def _takes_query_key(environ: Environ) -> bool:
-    """Say whether a path is one of Gemini's, whose clients may put the key into the query."""
-    path: str = environ["PATH_INFO"]
-    return path.startswith(("/v1beta/", "/api/v1beta/")) or (path.startswith("/v1/models/") and ":" in path)
-
-
-def _query_key(query: str) -> str | None:
-    return next((value for name, value in parse_qsl(query) if name == "key"), None)
 
 
 def is_key_shaped(credential: str) -> bool:

@@ -128,7 +128,7 @@ def test_state_at_another_vendor_is_refused(bench_of: Make, member: str) -> None
 
 def test_a_wrapped_token_keeps_a_request_from_passing_through(bench_of: Make) -> None:
     foreign = tokens.wrap(Token("sig", WireFormat.GEMINI, "gemini", "conn_x"))
-    history = [
+    history: list[dict[str, Any]] = [
         {"role": "user", "content": "hi"},
         {
             "role": "assistant",
@@ -169,7 +169,7 @@ def test_a_thought_signature_comes_back_with_the_next_turn_of_a_chat_client(benc
         opened = bench.call(chat(tools=[CHAT_TOOL], stream=is_streamed))
         assert b"thought signature" not in drink(opened)
         made = {"id": "fc1", "type": "function", "function": {"name": "weather", "arguments": '{"city":"Rome"}'}}
-        turns = [
+        turns: list[dict[str, Any]] = [
             {"role": "user", "content": "hi"},
             {"role": "assistant", "content": None, "tool_calls": [made]},
             {"role": "tool", "tool_call_id": "fc1", "content": "22 degrees"},

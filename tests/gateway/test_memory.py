@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import gc
+import resource
 from collections.abc import Callable, Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import gevent
+import msgspec
 import pytest
 
 from omniroute.gateway.dialects import Surface
 from omniroute.gateway.run import Run
+from omniroute.records import NodeType
+from tests.fakes.upstream import answer, fake_upstream, stream
 from tests.gateway.conftest import Bench
+
+STREAMS: Final = 300
+REQUESTS: Final = 40
 
 
 @pytest.fixture(autouse=True)
@@ -55,3 +63,76 @@ def test_an_open_stream_does_not_keep_what_the_client_sent(bench_of: Callable[..
     assert run.call.body == b""
     assert run._inquiry is None
     opened.body.close()  # type: ignore[union-attr]
+
+
+# --- translated ------------------------------------------------------------------------------------------------------
+
+_WORD = (
+    b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"delta":'
+    b'{"type":"text_delta","text":"word "}}\n\n'
+)
+_MESSAGES_STREAM = (
+    b'event: message_start\ndata: {"type":"message_start","message":{"id":"m1","model":"m","usage":{"input_tokens":5}}}\n\n',
+    b'event: content_block_start\ndata: {"type":"content_block_start","index":0,"content_block":'
+    b'{"type":"text","text":""}}\n\n',
+    _WORD * 40,
+    b'event: content_block_stop\ndata: {"type":"content_block_stop","index":0}\n\n',
+    b'event: message_delta\ndata: {"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":7}}\n\n',
+    b'event: message_stop\ndata: {"type":"message_stop"}\n\n',
+)
+_MESSAGES_ANSWER = (
+    b'{"id":"m1","type":"message","role":"assistant","model":"m","content":[{"type":"text","text":"hi"}],'
+    b'"stop_reason":"end_turn","usage":{"input_tokens":5,"output_tokens":2}}'
+)
+
+
+def _rss_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def _growth(once: Callable[[], None], times: int) -> int:
+    """Return how much memory stays behind when something is done many times, the first third to warm up."""
+    for _ in range(times // 3):
+        once()
+    gevent.sleep(0)
+    before = _rss_bytes()
+    for _ in range(times):
+        once()
+    gevent.sleep(0)
+    return _rss_bytes() - before
+
+
+def test_translated_streams_leave_no_memory_behind(bench_of: Callable[..., Bench]) -> None:
+    with fake_upstream(stream(*_MESSAGES_STREAM)) as upstream:
+        bench = bench_of(upstream, node_type=NodeType.ANTHROPIC)
+        body = {"model": "up/m", "stream": True, "messages": [{"role": "user", "content": "x" * 2000}]}
+
+        def once() -> None:
+            opened = bench.call(body)
+            assert not isinstance(opened.body, bytes)
+            pieces = b"".join(opened.body)
+            opened.body.close()
+            assert pieces.endswith(b"data: [DONE]\n\n")
+            upstream.received.clear()
+            bench.log.records.clear()
+
+        assert _growth(once, STREAMS) < 2 << 20
+    assert not [alive for alive in gc.get_objects() if isinstance(alive, Run)]
+
+
+def test_large_translated_requests_leave_no_memory_behind(bench_of: Callable[..., Bench]) -> None:
+    with fake_upstream(answer(_MESSAGES_ANSWER)) as upstream:
+        bench = bench_of(upstream, node_type=NodeType.ANTHROPIC)
+        said = [{"role": "user", "content": "x" * 25_000}, {"role": "assistant", "content": "y" * 25_000}] * 20
+        body = msgspec.json.encode({"model": "up/m", "messages": [*said, {"role": "user", "content": "z"}]})
+        assert len(body) > 1_000_000
+
+        def once() -> None:
+            opened = bench.call(body)
+            assert b'"content":"hi"' in opened.body  # type: ignore[operator]
+            assert len(upstream.received[0].body) > 1_000_000
+            upstream.received.clear()
+            bench.log.records.clear()
+
+        assert _growth(once, REQUESTS) < 4 << 20
+    assert not [alive for alive in gc.get_objects() if isinstance(alive, Run)]

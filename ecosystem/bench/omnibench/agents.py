@@ -81,7 +81,7 @@ def _session(
         calls = [] if turn % 5 == 4 else [_call(rng, turn) for _ in range(2 if turn % 3 == 2 else 1)]
         said = {"type": "text", "text": text(rng, 160) + " — so"}
         messages.append({"role": "assistant", "content": [said, *calls]})
-    messages[-1]["content"] = [said]  # a request ends with what the user says
+    del messages[-1]["content"][1:]  # a request ends with what the user says
     messages.append({"role": "user", "content": [{"type": "text", "text": text(rng, 300), "cache_control": _CACHED}]})
     body = {
         "model": model,

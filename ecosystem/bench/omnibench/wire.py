@@ -43,7 +43,7 @@ def _sse(data: Any) -> bytes:
 
 
 def _named(data: dict[str, Any]) -> bytes:
-    return b"event: " + data["type"].encode() + b"\n" + _sse(data)
+    return f"event: {data['type']}\n".encode() + _sse(data)
 
 
 def _chat(thoughts: list[str], words: list[str], fragments: list[str]) -> Iterator[bytes]:
@@ -84,7 +84,7 @@ def _messages(thoughts: list[str], words: list[str], fragments: list[str]) -> It
             yield _named({"type": "content_block_delta", "index": index, "delta": delta})
         yield _named({"type": "content_block_stop", "index": index})
 
-    message = {
+    message: dict[str, Any] = {
         "id": "msg_01XFDUDYJgAACzvnptvVoYEL",
         "type": "message",
         "role": "assistant",
@@ -124,7 +124,11 @@ def _responses(thoughts: list[str], words: list[str], fragments: list[str]) -> I
         for piece in pieces:
             yield event(f"{kind}.delta", item_id=item, output_index=output, **more, delta=piece, obfuscation="Zk3Jx0")
 
-    response = {"id": "resp_68af4030592c81938ec0a5fbab4a3e9f", "object": "response", "created_at": 1_790_000_000}
+    response: dict[str, Any] = {
+        "id": "resp_68af4030592c81938ec0a5fbab4a3e9f",
+        "object": "response",
+        "created_at": 1_790_000_000,
+    }
     response |= {"model": _MODEL, "parallel_tool_calls": True, "tool_choice": "auto", "tools": [], "metadata": {}}
     yield event("created", response={**response, "status": "in_progress", "output": [], "usage": None})
     yield event("in_progress", response={**response, "status": "in_progress", "output": [], "usage": None})
@@ -132,20 +136,20 @@ def _responses(thoughts: list[str], words: list[str], fragments: list[str]) -> I
 
     reasoning = {"id": "rs_68af40309d4c8193", "type": "reasoning", "summary": []}
     yield event("output_item.added", output_index=0, item=reasoning)
-    part = {"type": "summary_text", "text": ""}
+    summary = {"type": "summary_text", "text": ""}
     place = {"item_id": reasoning["id"], "output_index": 0, "summary_index": 0}
-    yield event("reasoning_summary_part.added", **place, part=part)
+    yield event("reasoning_summary_part.added", **place, part=summary)
     yield from deltas("reasoning_summary_text", "rs_68af40309d4c8193", 0, thoughts, summary_index=0)
     said = "".join(thoughts)
     yield event("reasoning_summary_text.done", **place, text=said)
-    yield event("reasoning_summary_part.done", **place, part={**part, "text": said})
-    items.append({**reasoning, "summary": [{**part, "text": said}], "encrypted_content": "gAAAAABotjPr" * 40})
+    yield event("reasoning_summary_part.done", **place, part={**summary, "text": said})
+    items.append({**reasoning, "summary": [{**summary, "text": said}], "encrypted_content": "gAAAAABotjPr" * 40})
     yield event("output_item.done", output_index=0, item=items[-1])
 
     message = {"id": "msg_68af4032a1b48193", "type": "message", "role": "assistant", "status": "in_progress"}
     yield event("output_item.added", output_index=1, item={**message, "content": []})
     place = {"item_id": message["id"], "output_index": 1, "content_index": 0}
-    part = {"type": "output_text", "annotations": [], "logprobs": [], "text": ""}
+    part: dict[str, Any] = {"type": "output_text", "annotations": [], "logprobs": [], "text": ""}
     yield event("content_part.added", **place, part=part)
     yield from deltas("output_text", message["id"], 1, words, content_index=0)
     said = "".join(words)
@@ -161,7 +165,7 @@ def _responses(thoughts: list[str], words: list[str], fragments: list[str]) -> I
     yield event("function_call_arguments.done", item_id=call["id"], output_index=2, arguments=arguments)
     items.append({**call, "status": "completed", "arguments": arguments})
     yield event("output_item.done", output_index=2, item=items[-1])
-    usage = {"input_tokens": 21_034, "output_tokens": 611, "total_tokens": 21_645}
+    usage: dict[str, Any] = {"input_tokens": 21_034, "output_tokens": 611, "total_tokens": 21_645}
     usage |= {"input_tokens_details": {"cached_tokens": 21_000}, "output_tokens_details": {"reasoning_tokens": 90}}
     yield event("completed", response={**response, "status": "completed", "output": items, "usage": usage})
 
@@ -173,7 +177,11 @@ def _gemini(thoughts: list[str], words: list[str], fragments: list[str]) -> Iter
         candidate: dict[str, Any] = {"content": {"parts": [part], "role": "model"}, "index": 0}
         if finish is not None:
             candidate["finishReason"] = finish
-        usage = {"promptTokenCount": 21_034, "candidatesTokenCount": tokens, "totalTokenCount": 21_034 + tokens}
+        usage: dict[str, Any] = {
+            "promptTokenCount": 21_034,
+            "candidatesTokenCount": tokens,
+            "totalTokenCount": 21_034 + tokens,
+        }
         usage |= {"promptTokensDetails": [{"modality": "TEXT", "tokenCount": 21_034}], "thoughtsTokenCount": 90}
         answer = {
             "candidates": [candidate],

@@ -28,6 +28,7 @@ from omniroute.formats.events import (
 )
 from omniroute.formats.openai_responses.response import parse_answer
 from omniroute.formats.openai_responses.stream_parser import Parser
+from omniroute.formats.sse import MAX_EVENT_BYTES
 from omniroute.formats.usage import Usage
 from tests.formats.openai_responses.responses_samples import cases, folded, read_stream, sample
 
@@ -348,7 +349,7 @@ def test_t69_a_million_characters_of_arguments() -> None:
 
 def test_an_event_over_its_limit_is_refused() -> None:
     with pytest.raises(UpstreamProtocolError):
-        Parser().feed(b"data: " + b"x" * (2 << 20))
+        Parser().feed(b"data: " + b"x" * MAX_EVENT_BYTES)
 
 
 def test_blocks_open_with_their_first_piece() -> None:

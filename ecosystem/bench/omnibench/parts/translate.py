@@ -116,8 +116,8 @@ def _calls(bench: Bench, server: Target, findings: Findings) -> None:
     section = findings.section
     section.say(
         f"1 KB non-stream calls on {_CONNECTIONS} connections to one server in turn; CPU of its worker per request. "
-        "*Added* is the difference to the passthrough of the same client in the same round; the bar is about the mean of "
-        "both, since one upstream's answers cost more than the other's however they are served."
+        "*Added* is the difference to the passthrough of the same client in the same round; the bar is about the mean "
+        "of both, since one upstream's answers cost more than the other's however they are served."
     )
     rows, added = [], {}
     for way in _WAYS:
