@@ -19,6 +19,8 @@ from omniroute.formats.openai_responses.members import NULL, OBJECT, TEXT, encod
 from omniroute.formats.splice import scan, splice
 
 _INDEX_DIGITS: Final = 4
+_OWN_KEY: Final = re.compile(r"[0-9a-f]{36}")
+"""32 digits of the request and 4 of the item. A vendor's ids are hexadecimal too, but longer."""
 _OWN_REASONING: Final = re.compile(rb'"rs_[0-9a-f]{36}"')
 _MOST_LISTED: Final = 100
 _PREFIXES: Final = {
@@ -115,10 +117,8 @@ def referenced_ids(body: bytes) -> tuple[str, ...]:
 
 def response_id_of(item_id: str) -> str | None:
     """Return the id of the response of ours that an item of ours belongs to; None for any other id."""
-    _, mark, rest = item_id.partition("_")
-    key = rest[:-_INDEX_DIGITS]
-    is_ours = mark and len(key) >= 24 and all(one in "0123456789abcdef" for one in rest)
-    return f"resp_{key}" if is_ours else None
+    _, _, rest = item_id.partition("_")
+    return f"resp_{rest[:-_INDEX_DIGITS]}" if _OWN_KEY.fullmatch(rest) else None
 
 
 def holds_own_reasoning(body: bytes) -> bool:

@@ -21,7 +21,7 @@ from omniroute.formats.wire import WireFormat
 
 SAMPLES = Path(__file__).resolve().parents[2] / "fixtures" / "openai_responses"
 TARGET = WireFormat.OPENAI_RESPONSES
-KEY = "0123456789abcdef01234567"
+KEY = "0123456789abcdef0123456789abcdef"
 
 
 def cases(name: str) -> list[Path]:

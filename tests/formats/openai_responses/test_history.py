@@ -61,6 +61,7 @@ def test_items_of_ours_lead_to_their_response() -> None:
     item_id = f"msg_{KEY}0001"
     assert response_id_of(item_id) == f"resp_{KEY}"
     assert response_id_of("msg_68f0a1") is None
+    assert response_id_of("msg_" + "0123456789abcdef" * 3) is None, "as long as a vendor's"
     assert response_id_of("rs_vendor_0123456789abcdef01234567") is None
     assert response_id_of("plain") is None
     found = find_item(stored_items(FIRST, answer_body()), item_id)
