@@ -50,7 +50,7 @@ class Reply(msgspec.Struct, frozen=True):
     Attributes:
         request: what the client asked, as parsed from its own format.
         model: the model name that the client used; answers repeat it.
-        id: 24 or more lower-case hex digits, unique per request; ids in the answer are made from it.
+        id: 32 lower-case hex digits, unique per request; ids in the answer are made from it.
         created: epoch seconds.
         trailer: comment lines for the end of a stream, made from the final usage.
     """

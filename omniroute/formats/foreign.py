@@ -263,6 +263,10 @@ _STAND_FOR_MORE: Final = frozenset({"item_reference", "compaction", "compaction_
 """Items in the place of others, up to a whole conversation: a note of them would leave that out without a word."""
 
 
+_NAMELESS: Final = "unknown block"
+_LONGEST_TYPE: Final = 64
+
+
 class _Typed(msgspec.Struct):
     type: str = ""
 
@@ -295,10 +299,13 @@ def fit_block(block: ServerTool | Unknown, profile: Profile, role: Role, path: s
 
 
 def _type_of(raw: msgspec.Raw) -> str:
+    """Return the type of a block; in Gemini's form its one member says it."""
     try:
-        return msgspec.json.decode(raw, type=_Typed).type or "unknown block"
+        if named := msgspec.json.decode(raw, type=_Typed).type:
+            return named
+        return next(iter(msgspec.json.decode(raw, type=dict[str, msgspec.Raw])), _NAMELESS)[:_LONGEST_TYPE]
     except msgspec.DecodeError:
-        return "unknown block"
+        return _NAMELESS
 
 
 def fit_call(call: ToolCall, profile: Profile, names: Names) -> ToolCall:

@@ -31,6 +31,7 @@ _OPENING: Final = b"[{"
 _BRACE: Final = ord("{")
 _COUNTED_BYTES: Final = 4096
 _DECODED_BYTES: Final = 1 << 20
+_PARTS_AT_ONCE: Final = 32
 _RAW_OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _RAW_LIST: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _ANY: Final = msgspec.json.Decoder()
@@ -160,7 +161,7 @@ def _check_parts(parts: Iterable[msgspec.Raw], limit: int, pause: Callable[[], N
 def _is_surely_shallow(
     text: bytes | msgspec.Raw, limit: int, levels: int, pause: Callable[[], None] = _no_pause
 ) -> bool:
-    """`pause` is called between the parts of a long text."""
+    """`pause` is called around taking a long text apart, and between some of its parts."""
     view = memoryview(text)
     size = len(view)
     if size <= limit:
@@ -177,10 +178,11 @@ def _is_surely_shallow(
     pause()
     parts = _RAW_OBJECT.decode(text).values() if first == _BRACE else _RAW_LIST.decode(text)
     pause()
-    for part in parts:
-        if not _is_surely_shallow(part, limit - 1, levels - 1):
+    for number, part in enumerate(parts):
+        if not _is_surely_shallow(part, limit - 1, levels - 1, pause):
             return False
-        pause()
+        if not number % _PARTS_AT_ONCE:
+            pause()
     return True
 
 

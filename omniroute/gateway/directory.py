@@ -14,6 +14,8 @@ from types import MappingProxyType
 from typing import Final
 
 from omniroute.errors import InvalidRequest, ModelNotFound, NotFound
+from omniroute.formats.canonical import Effort
+from omniroute.formats.effort import split_effort
 from omniroute.formats.wire import WireFormat
 from omniroute.providers.catalog import Catalogue
 from omniroute.providers.requests import Endpoint, NotUsable, prepare, provider_of_node
@@ -42,6 +44,7 @@ class Target:
         model: the provider's own model id.
         endpoints: the addresses that serve it, by format.
         facts: what the catalogue knows about the model; None for one that it does not list.
+        effort: how hard it shall think, where the caller said so in the name.
     """
 
     provider: Provider
@@ -49,6 +52,7 @@ class Target:
     model: str
     endpoints: Mapping[WireFormat, Endpoint]
     facts: Model | None
+    effort: Effort | None = None
 
     @property
     def name(self) -> str:
@@ -149,7 +153,7 @@ class Directory:
 
         `prefix/model`, where the prefix is a provider's prefix, id or alias or a node's prefix, goes to that provider,
         also for a model that the catalogue does not list. Any other name must be the id of a listed model of exactly
-        one connected provider.
+        one connected provider. An effort at the end of a name that is not listed itself is taken off.
 
         Raises:
             InvalidRequest: the name is not one, or several providers have it (`ambiguous_model`).
@@ -204,22 +208,31 @@ class Directory:
         prefix, slash, model = name.partition("/")
         provider = self._providers.get(prefix.lower()) if slash else None
         if provider is not None and provider.id in self._legs:
-            return self._targets(provider, model)
-        holders = self._bare.get(name, ())
+            return self._targets(provider, *self._split(provider, model))
+        holders, effort, bare = self._bare.get(name, ()), None, name
+        if not holders:
+            bare, effort = split_effort(name)
+            holders = self._bare.get(bare, ())
         if len(holders) == 1:
-            return self._targets(self._providers[holders[0]], name)
+            return self._targets(self._providers[holders[0]], bare, effort)
         if holders:
             raise self._ambiguous(name, holders)
         raise self._not_found(name, provider, model)
 
-    def _targets(self, provider: Provider, model: str) -> Targets:
+    def _split(self, provider: Provider, model: str) -> tuple[str, Effort | None]:
+        """Take an effort off a name that the provider's list does not have as it is, but without it."""
+        listed = self._catalogue.models_of(provider.id)
+        base, effort = split_effort(model)
+        return (base, effort) if model not in listed and base in listed else (model, None)
+
+    def _targets(self, provider: Provider, model: str, effort: Effort | None = None) -> Targets:
         facts = self._catalogue.models_of(provider.id).get(model)
         targets = []
         for leg in self._legs[provider.id]:
             endpoints = leg.endpoints
             if facts is not None and facts.formats:
                 endpoints = {key: endpoint for key, endpoint in endpoints.items() if key in facts.formats}
-            targets.append(Target(provider, leg.connection_id, model, endpoints, facts))
+            targets.append(Target(provider, leg.connection_id, model, endpoints, facts, effort))
         return tuple(targets)
 
     def _ambiguous(self, name: str, holders: tuple[str, ...]) -> InvalidRequest:

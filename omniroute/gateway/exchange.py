@@ -19,6 +19,7 @@ from omniroute.formats import tokens
 from omniroute.formats.canonical import Answer, Request, Token
 from omniroute.formats.changes import NO_CHANGES, Changes
 from omniroute.formats.codec import Pause, Reply, StreamParser
+from omniroute.formats.effort import effort_edits, with_effort
 from omniroute.formats.estimates import Estimates, completed
 from omniroute.formats.events import Event, MessageStop
 from omniroute.formats.fold import Folder
@@ -118,7 +119,7 @@ class Inquiry(msgspec.Struct):
     warning: str = ""
     losses: tuple[str, ...] = ()
     _request: Request | None = None
-    _spliced: dict[tuple[str, WireFormat], bytes] | None = None
+    _spliced: dict[tuple[str, str, WireFormat], bytes] | None = None
     _is_marked: bool | None = None
     _reply_id: str = ""
     _fetched: dict[str, tuple[str, str]] = msgspec.field(default_factory=dict)
@@ -137,18 +138,21 @@ class Inquiry(msgspec.Struct):
 
     @property
     def is_marked(self) -> bool:
-        """Whether the body carries what only we understand, such as tokens that we wrapped: it cannot go as it is."""
+        """Whether the body carries what only we understand, such as tokens that we wrapped: it cannot go as it is.
+
+        Wrapped tokens leave, and so come back, in the formats only that have a place for them: others are not searched.
+        """
         if self._is_marked is None:
-            body = self.top.body
-            self._is_marked = tokens.MARK in body or (
-                self.dialect.format is WireFormat.OPENAI_RESPONSES and holds_own_reasoning(body)
+            body, client = self.top.body, self.dialect.format
+            self._is_marked = client in _CARRY_THINKING and (
+                tokens.MARK in body or (client is WireFormat.OPENAI_RESPONSES and holds_own_reasoning(body))
             )
             self.pause()
         return self._is_marked
 
     def spliced(self, target: Target, wire_format: WireFormat) -> bytes:
         """Return the body with the few members replaced that passthrough replaces."""
-        key = (target.model, wire_format)
+        key = (target.model, target.connection_id if target.effort is not None else "", wire_format)
         if self._spliced is None:
             self._spliced = {}
         body = self._spliced.get(key)
@@ -165,6 +169,8 @@ class Inquiry(msgspec.Struct):
                 and top.value("stream") is None
             ):
                 changes["stream"] = b"true" if self.is_stream else b"false"
+            if target.effort is not None:
+                changes.update(effort_edits(top, target.effort, profile_in(target, wire_format)))
             body = self._spliced[key] = splice(top, changes) if changes else top.body
         return body
 
@@ -245,6 +251,11 @@ def can_be_asked(dialect: Dialect, target: Target) -> bool:
     if dialect.format in target.endpoints:
         return True
     return not dialect.sub_path and preferred_format(target.provider, target.endpoints) is not None
+
+
+def profile_in(target: Target, wire_format: WireFormat) -> Profile:
+    """Return what a target takes in a format."""
+    return profile_of(target.provider, target.model, target.facts, wire_format, target.connection_id)
 
 
 def exchange_with(inquiry: Inquiry, target: Target) -> Exchange | None:
@@ -366,13 +377,24 @@ class Translation:
         self.endpoint = endpoint
         self._inquiry = inquiry
         self._is_bare = is_bare
-        self._profile = profile_of(target.provider, target.model, target.facts, endpoint.format, target.connection_id)
+        self._target = target
+        self._profile = profile_in(target, endpoint.format)
         self._changes: Changes = NO_CHANGES
 
     @property
     def profile(self) -> Profile:
         """What the target takes."""
         return self._profile
+
+    def _asked(self) -> Request:
+        inquiry, effort = self._inquiry, self._target.effort
+        if effort is None:
+            return inquiry.request
+        if self.format is inquiry.dialect.format and inquiry.dialect.new_stream is not None:
+            # A format's own renderer repeats what the client wrote, so that is where the effort must stand.
+            edited = inquiry.dialect.parse_request(inquiry.spliced(self._target, self.format), inquiry.pause)
+            return msgspec.structs.replace(edited, model=inquiry.requested, stream=inquiry.is_stream)
+        return with_effort(inquiry.request, effort)
 
     @property
     def had_tokens(self) -> bool:
@@ -383,7 +405,7 @@ class Translation:
     def body(self) -> bytes:
         """Translate the request."""
         inquiry = self._inquiry
-        request = inquiry.request
+        request = self._asked()
         thinking_of: ThinkingOf = inquiry.thinking_of
         if self._is_bare:
             request = without_tokens(request, self._profile) or request

@@ -30,8 +30,9 @@ Requests:
 14. How hard to think is compared as whether to think at all, where both say it: the scales are finer in some formats
     than in others (`test_reasoning.py` compares the scales), leaving it to the model is no word in three of them, and
     Gemini's newer models cannot be told not to. Room for thoughts is added to the output limit.
-15. A temperature or `top_p` of 1 changes nothing, and the tiers `auto` and `default` are what is served anyway. `auto` is also what an unsaid choice means, and "parallel" what an unsaid switch means. A format without choices is sent
-    the tools that may be called and no others.
+15. A temperature or `top_p` of 1 changes nothing, and the tiers `auto` and `default` are what is served anyway. `auto`
+    is also what an unsaid choice means, and "parallel" what an unsaid switch means, or one beside `none`. A format
+    without choices is sent the tools that may be called and no others.
 16. Ids of calls are compared by themselves, where the format has any (property 5 of the round trips); here the calls
     of a conversation are numbered.
 
@@ -83,7 +84,7 @@ from omniroute.formats.canonical import (
 )
 from omniroute.formats.canonical import ToolChoice as Choice
 from omniroute.formats.media import moved_out, normalised, said_by_model
-from omniroute.formats.openai_chat.message_renderer import TOOL_ERROR
+from omniroute.formats.openai_chat.message_parser import TOOL_ERROR
 from omniroute.formats.pairing import pair
 from omniroute.formats.profile import DEFAULTS, IdRule, Profile, ReasoningStyle, profile_for
 from omniroute.formats.reasoning import is_wanted
@@ -138,6 +139,7 @@ def seen(request: Request) -> dict[str, Any]:
     system = tuple(message for message in request.system if message.blocks)
     turns = _turns((*system, *request.messages))
     choice = request.tool_choice
+    may_not_call = choice is not None and choice.mode is ChoiceMode.NONE
     limit = choice.names if choice is not None and choice.mode is not ChoiceMode.NAMED else ()
     tools = {
         tool.name: _tool(tool)
@@ -148,7 +150,7 @@ def seen(request: Request) -> dict[str, Any]:
         "turns": turns,
         "tools": tools,
         "tool_choice": _choice(request.tool_choice) if tools else None,
-        "parallel_tools": request.parallel_tools is not False or not tools,
+        "parallel_tools": request.parallel_tools is not False or not tools or may_not_call,
         "server_tools": [tool.type for tool in request.tools if isinstance(tool, ServerToolDefinition)],
         "reasoning": is_wanted(request.reasoning),
         "output": _output(request.output),
@@ -536,7 +538,10 @@ _MEDIA_NOTE: Final = re.compile(rf"\[\w+oftype[^\[\]]*,{''.join(CANNOT_SHOW.spli
 
 def answered(answer: Answer, client: WireFormat, notes: Iterable[str] = ()) -> dict[str, Any]:
     """Return what an answer says, as far as a client of a format can be told; `notes` are those of the original."""
-    texts, thoughts, refusals, notes = [], [], [], list(notes)
+    texts: list[str] = []
+    thoughts: list[str] = []
+    refusals: list[str] = []
+    notes = list(notes)
     for block in answer.blocks:
         match block:
             case Text(text=text):

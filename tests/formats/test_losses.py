@@ -201,3 +201,14 @@ def test_every_format_has_its_words_for_what_is_refused() -> None:
     assert set(CLIENT_WORDS) == set(FORMATS)
     assert CLIENT_WORDS[OLLAMA]["output"] == "format"
     assert all(word for words in CLIENT_WORDS.values() for word in words.values())
+
+
+@pytest.mark.parametrize("target", FORMATS)
+def test_t43_cache_marks_stay_with_their_vendor_and_none_is_added(target: WireFormat) -> None:
+    origin = MESSAGES if target is not MESSAGES else CHAT
+    marked = translate_request(full(origin), able(target), thinking_of=_nothing_kept)
+    assert (b"cache_control" in marked.body) is (target is MESSAGES)
+    plain = Request(
+        origin, "m", (Message(Role.USER, (Text("Hi"),)),), system=(Message(Role.SYSTEM, (Text("Be brief."),)),)
+    )
+    assert b"cache" not in translate_request(plain, able(target), thinking_of=_nothing_kept).body

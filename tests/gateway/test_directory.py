@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omniroute.errors import InvalidRequest, ModelNotFound
+from omniroute.formats.canonical import Effort
 from omniroute.formats.wire import WireFormat
 from omniroute.gateway.directory import Directories, Directory
 from omniroute.providers import catalog
@@ -313,3 +314,31 @@ def test_hot_calls_are_cheap() -> None:
     assert per_call_us(lambda: found.resolve("openai/gpt-4.1"), 20_000) < 5
     assert per_call_us(lambda: build(endpoint, model="m", body=b"", client_headers=sent), 5_000) < 15
     assert per_call_us(lambda: Directory.compile(snapshot, CATALOGUE), 5) < 15_000
+
+
+@pytest.mark.parametrize("name", ["openai/gpt-5-high", "OpenAI/gpt-5-high"])
+def test_t23_an_effort_is_split_off_before_limits_are_looked_up(name: str) -> None:
+    found = directory(connection("a", "openai"))
+    (target,), (plain,) = found.resolve(name), found.resolve("openai/gpt-5")
+    assert (target.model, target.effort, plain.effort) == ("gpt-5", Effort.HIGH, None)
+    assert target.name == "openai/gpt-5"
+    assert target.facts is plain.facts
+    assert target.facts is not None
+    assert target.facts.context == plain.facts.context if plain.facts is not None else False
+
+
+def test_t23_only_where_the_name_is_not_listed_and_its_base_is() -> None:
+    found = directory(connection("a", "openai"), connection("b", "groq"))
+    (unknown,) = found.resolve("openai/gpt-99-high")
+    assert (unknown.model, unknown.effort) == ("gpt-99-high", None), "providers add models daily"
+    listed = [
+        (row, model)
+        for row in CATALOGUE
+        for model in CATALOGUE.models_of(row.id)
+        if model.endswith("-high") and row.id in ("openai", "groq")
+    ]
+    for row, model in listed:
+        assert found.resolve(f"{row.prefix}/{model}")[0].effort is None
+    (bare,) = found.resolve("gpt-5-low")
+    assert (bare.name, bare.effort) == ("openai/gpt-5", Effort.LOW)
+    assert miss(found, "gpt-99-low").extras["reason"] == "unknown"

@@ -15,7 +15,7 @@ import pytest
 from omniroute.gateway.dialects import Surface
 from omniroute.gateway.run import Run
 from omniroute.records import NodeType
-from tests.fakes.upstream import answer, fake_upstream, stream
+from tests.fakes.upstream import answer, fake_upstream
 from tests.gateway.conftest import Bench
 
 STREAMS: Final = 300
@@ -67,20 +67,18 @@ def test_an_open_stream_does_not_keep_what_the_client_sent(bench_of: Callable[..
 
 # --- translated ------------------------------------------------------------------------------------------------------
 
-_WORD = (
-    b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"delta":'
-    b'{"type":"text_delta","text":"word "}}\n\n'
+_MESSAGES_STREAM: Final = b"".join(
+    b"event: %b\ndata: %b\n\n" % (msgspec.json.decode(data)["type"].encode(), data)
+    for data in (
+        b'{"type":"message_start","message":{"id":"m1","model":"m","usage":{"input_tokens":5}}}',
+        b'{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}',
+        *[b'{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"word "}}'] * 40,
+        b'{"type":"content_block_stop","index":0}',
+        b'{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":7}}',
+        b'{"type":"message_stop"}',
+    )
 )
-_MESSAGES_STREAM = (
-    b'event: message_start\ndata: {"type":"message_start","message":{"id":"m1","model":"m","usage":{"input_tokens":5}}}\n\n',
-    b'event: content_block_start\ndata: {"type":"content_block_start","index":0,"content_block":'
-    b'{"type":"text","text":""}}\n\n',
-    _WORD * 40,
-    b'event: content_block_stop\ndata: {"type":"content_block_stop","index":0}\n\n',
-    b'event: message_delta\ndata: {"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":7}}\n\n',
-    b'event: message_stop\ndata: {"type":"message_stop"}\n\n',
-)
-_MESSAGES_ANSWER = (
+_MESSAGES_ANSWER: Final = (
     b'{"id":"m1","type":"message","role":"assistant","model":"m","content":[{"type":"text","text":"hi"}],'
     b'"stop_reason":"end_turn","usage":{"input_tokens":5,"output_tokens":2}}'
 )
@@ -103,7 +101,7 @@ def _growth(once: Callable[[], None], times: int) -> int:
 
 
 def test_translated_streams_leave_no_memory_behind(bench_of: Callable[..., Bench]) -> None:
-    with fake_upstream(stream(*_MESSAGES_STREAM)) as upstream:
+    with fake_upstream(answer(_MESSAGES_STREAM, content_type="text/event-stream")) as upstream:
         bench = bench_of(upstream, node_type=NodeType.ANTHROPIC)
         body = {"model": "up/m", "stream": True, "messages": [{"role": "user", "content": "x" * 2000}]}
 
@@ -129,7 +127,7 @@ def test_large_translated_requests_leave_no_memory_behind(bench_of: Callable[...
 
         def once() -> None:
             opened = bench.call(body)
-            assert b'"content":"hi"' in opened.body  # type: ignore[operator]
+            assert b'"content":"hi"' in opened.body
             assert len(upstream.received[0].body) > 1_000_000
             upstream.received.clear()
             bench.log.records.clear()

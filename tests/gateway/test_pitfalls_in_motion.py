@@ -7,11 +7,13 @@ import statistics
 import time
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 import gevent
 import pytest
 
+from omniroute.formats.canonical import Effort
 from omniroute.formats.wire import WireFormat
 from omniroute.gateway.dialects import Surface
 from omniroute.gateway.handover import Answer
@@ -364,9 +366,42 @@ def test_t66_no_foreign_or_internal_member_reaches_a_provider(
             assert b"canary" not in body
 
 
+# --- bytes -----------------------------------------------------------------------------------------------------------
+
+
+def test_t22_redacted_thinking_passes_through_byte_for_byte(bench_of: Make) -> None:
+    sealed = b'{ "type" :"redacted_thinking","data" : "EmwKAhgB\\u0045gyZ+/==" }'
+    body = (
+        b'{"model":"up/m","max_tokens":9,"messages":[{"role":"user","content":"Hi"},'
+        b'{"role":"assistant","content":[' + sealed + b',{"type":"text","text":"a"}]},{"role":"user","content":"b"}]}'
+    )
+    whole = (
+        b'{"id":"msg_1","type":"message","role":"assistant","model":"m","content":[' + sealed + b"],"
+        b'"stop_reason":"end_turn","usage":{"input_tokens":1,"output_tokens":1}}'
+    )
+    with fake_upstream(answer(whole)) as upstream:
+        opened = bench_of(upstream, **NODES[MESSAGES]).call(body, Surface.ANTHROPIC_MESSAGES)
+        assert upstream.received[0].body == body.replace(b'"up/m"', b'"m"')
+        assert opened.body == whole.replace(b'"m"', b'"up/m"')
+    start = _named(({"type": "message_start", "message": {"id": "msg_1", "model": "m", "usage": {"input_tokens": 1}}},))
+    block = (
+        b'event: content_block_start\ndata: {"type":"content_block_start","index":0,"content_block":%b}\n\n' % sealed
+    )
+    rest = _named(
+        (
+            {"type": "content_block_stop", "index": 0},
+            {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 1}},
+            {"type": "message_stop"},
+        )
+    )
+    with fake_upstream(stream(*start, block, *rest)) as upstream:
+        _, _, told = asked(bench_of(upstream, **NODES[MESSAGES]), Surface.ANTHROPIC_MESSAGES, is_stream=True)
+        assert block in told
+
+
 # --- what may be repeated, and what not ------------------------------------------------------------------------------
 
-_TOOL: Final = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {"a": {}, "b": {}}}}}  # fmt: skip  # noqa: E501
+_LOOK: Final = {"name": "look", "input_schema": {"type": "object", "properties": {"a": {}, "b": {}}}}
 
 
 def test_t68_an_argument_that_the_model_left_out_stays_out(bench_of: Make) -> None:
@@ -374,7 +409,7 @@ def test_t68_an_argument_that_the_model_left_out_stays_out(bench_of: Make) -> No
     head = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "look", "arguments": ""}}
     deltas = [{"tool_calls": [{"index": 0, "function": {"arguments": piece}}]} for piece in pieces]
     act = stream(chunk({"tool_calls": [head]}), *map(chunk, deltas), chunk({}, "tool_calls"), b"data: [DONE]\n\n")
-    tools = {"tools": [{"name": "look", "input_schema": _TOOL["function"]["parameters"]}]}
+    tools: dict[str, Any] = {"tools": [_LOOK]}
     with fake_upstream(act) as upstream:
         _, _, told = asked(bench_of(upstream), Surface.ANTHROPIC_MESSAGES, is_stream=True, **tools)
     events = [json.loads(line[6:]) for line in told.splitlines() if line.startswith(b"data: ")]
@@ -431,3 +466,24 @@ def test_t73_ids_are_those_of_the_request_whichever_leg_served(surface: Surface,
 
 def _ids(body: bytes) -> set[bytes]:
     return {part.split(b'"')[0] for part in body.split(b'"id":"')[1:]}
+
+
+# --- an effort in the model's name -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("surface", [Surface.OPENAI_CHAT, Surface.ANTHROPIC_MESSAGES, Surface.OPENAI_COMPLETIONS])
+def test_t23_an_effort_in_the_name_reaches_the_provider_as_a_setting(
+    surface: Surface, bench_of: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with fake_upstream(answer(HELLO)) as upstream:
+        bench = bench_of(upstream)
+        plain = bench.inference.resolve("up/m-1")
+        # What `Directory` makes of a name (`test_directory.py`); a node of one's own has no list to find it in.
+        hard = tuple(replace(target, effort=Effort.HIGH) for target in plain)
+        monkeypatch.setattr(bench.inference, "resolve", lambda *_: hard)
+        status, headers, body = asked(bench, surface, is_stream=False, model="m-1-high", reasoning_effort="low")
+        assert status == 200
+        sent = json.loads(upstream.received[0].body)
+        assert (sent["model"], sent["reasoning_effort"]) == ("m-1", "high")
+        assert headers["X-OmniRoute-Model"] == "up/m-1"
+        assert json.loads(body)["model"] == "up/m-1-high"

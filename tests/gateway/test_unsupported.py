@@ -136,7 +136,7 @@ def test_what_must_not_be_dropped_is_asked_of_a_target_that_can(bench_of: Make) 
 
 def test_knobs_are_dropped_with_a_warning_and_content_is_not(bench_of: Make) -> None:
     said = _said({"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}", "detail": "low"}})
-    knobs = {"seed": 1, "logit_bias": {"1": 1}, "top_logprobs": 1, "logprobs": True, "verbosity": "low"}
+    knobs: dict[str, Any] = {"seed": 1, "logit_bias": {"1": 1}, "top_logprobs": 1, "logprobs": True, "verbosity": "low"}
     whole = b'{"id":"m","type":"message","role":"assistant","model":"m","content":[{"type":"text","text":"a"}],"stop_reason":"end_turn","usage":{"input_tokens":1,"output_tokens":1}}'  # fmt: skip  # noqa: E501
     with fake_upstream(answer(whole)) as upstream:
         bench = bench_of(upstream, **NODES[MESSAGES])

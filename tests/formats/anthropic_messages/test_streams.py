@@ -48,6 +48,7 @@ from omniroute.formats.events import (
     UsageUpdate,
 )
 from omniroute.formats.fold import Folder, unfold
+from omniroute.formats.sse import MAX_EVENT_BYTES
 from omniroute.formats.usage import Usage
 from omniroute.formats.wire import WireFormat
 from tests.formats.anthropic_messages.fixtures import STREAMS, answer_of, chat, reply_to, stream_of
@@ -290,7 +291,7 @@ def test_t52_an_empty_stream_is_an_error() -> None:
         frames(opened(0, text="x")),
         frames(opened(0, type="text", text=""), added(0, "text_delta", text=5)),
         b'data: {"type":"x","deep":' + b"[" * 5000 + b"\n\n",
-        b"data: " + b"x" * (1 << 20) + b"\n",
+        b"data: " + b"x" * MAX_EVENT_BYTES + b"\n",
     ],
 )
 def test_bytes_that_cannot_be_the_format_are_the_providers_fault(stream: bytes) -> None:

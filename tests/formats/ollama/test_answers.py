@@ -46,6 +46,7 @@ from omniroute.formats.ollama.response import parse_answer, read_answer, render_
 from omniroute.formats.ollama.stream import OllamaStream
 from omniroute.formats.ollama.stream_parser import Parser
 from omniroute.formats.ollama.stream_renderer import GenerateRenderer, Renderer
+from omniroute.formats.sse import MAX_EVENT_BYTES
 from omniroute.formats.usage import Usage
 from omniroute.formats.wire import WireFormat
 from tests.formats.ollama.fixtures import ANSWERS, STREAMS, answer_of, chat, lines, reply_to, stream_of, value
@@ -202,7 +203,7 @@ def test_t52_errors_and_torsos_are_no_answers() -> None:
 
 
 @pytest.mark.parametrize(
-    "stream", [b"<html>\n", b"{\n", b'{"message":{"content":5}}\n', b"[" * 5000 + b"\n", b"x" * ((1 << 20) + 1)]
+    "stream", [b"<html>\n", b"{\n", b'{"message":{"content":5}}\n', b"[" * 5000 + b"\n", b"x" * (MAX_EVENT_BYTES + 1)]
 )
 def test_bytes_that_cannot_be_the_format_are_the_providers_fault(stream: bytes) -> None:
     with pytest.raises(UpstreamProtocolError):

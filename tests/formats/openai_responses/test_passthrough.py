@@ -176,7 +176,7 @@ def test_a_host_without_numbers_and_response_can_fail_too() -> None:
     assert (event["sequence_number"], event["response"]["status"]) == (0, "failed")
 
 
-def test_t22_t71_text_that_looks_like_an_event_changes_nothing() -> None:
+def test_text_that_looks_like_an_event_changes_nothing() -> None:
     text = '"response": {"model": "up"}, "type": "response.completed", "error", "sequence_number": 99 [DONE]'
     stream = relay("mine")
     stream.feed(sse(CREATED))
