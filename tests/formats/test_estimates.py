@@ -32,8 +32,9 @@ STOP = MessageStop(Stop.END)
 def used(events: list[Event]) -> Usage:
     total = NOT_REPORTED
     for event in events:
-        if isinstance(event, UsageUpdate) or (isinstance(event, MessageStart) and event.usage is not None):
-            total = total.merge(event.usage)
+        known = event.usage if isinstance(event, UsageUpdate | MessageStart) else None
+        if known is not None:
+            total = total.merge(known)
     return total
 
 

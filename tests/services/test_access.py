@@ -13,13 +13,8 @@ from hypothesis import strategies as st
 
 from omniroute.errors import PermissionDenied
 from omniroute.records import AccessSchedule
-from omniroute.services.access import (
-    ModelRules,
-    carried_credential,
-    glob_matches,
-    is_key_shaped,
-    seconds_until_open,
-)
+from omniroute.services.access import ModelRules, glob_matches, is_key_shaped, seconds_until_open
+from omniroute.services.carriers import carried_credential
 from tests.harness import NOW, Gateway
 
 
