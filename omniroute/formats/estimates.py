@@ -60,7 +60,7 @@ def completed(answer: Answer, request: Request) -> Answer:
             characters += len(block.text)
         elif isinstance(block, ToolCall):
             characters += len(block.arguments)
-    return msgspec.structs.replace(answer, usage=_filled(answer.usage, request, characters))
+    return msgspec.structs.replace(answer, usage=_filled(answer.usage, prompt_tokens(request), characters))
 
 
 class Estimates:
@@ -70,10 +70,11 @@ class Estimates:
     end.
     """
 
-    __slots__ = ("_at_start", "_characters", "_request", "_usage")
+    __slots__ = ("_at_start", "_characters", "_prompt", "_usage")
 
-    def __init__(self, request: Request, *, at_start: bool) -> None:
-        self._request = request
+    def __init__(self, prompt: int, *, at_start: bool) -> None:
+        """`prompt`: its estimated tokens."""
+        self._prompt = prompt
         self._at_start = at_start
         self._characters = 0
         self._usage = NOT_REPORTED
@@ -94,17 +95,17 @@ class Estimates:
                         self._usage = usage
                     if self._at_start and self._usage.input is None:
                         changed = list(events)
-                        guess = Usage(input=prompt_tokens(self._request), is_estimated=True)
+                        guess = Usage(input=self._prompt, is_estimated=True)
                         changed[place] = msgspec.structs.replace(event, usage=guess)
                 case MessageStop() if self._usage.input is None or self._usage.output is None:
                     changed = list(events) if changed is None else changed
-                    changed.insert(-1, UsageUpdate(_filled(self._usage, self._request, self._characters)))
+                    changed.insert(-1, UsageUpdate(_filled(self._usage, self._prompt, self._characters)))
                 case _:
                     pass
         return events if changed is None else changed
 
 
-def _filled(usage: Usage, request: Request, characters: int) -> Usage:
+def _filled(usage: Usage, prompt: int, characters: int) -> Usage:
     output = usage.output if usage.output is not None else -(-characters // _CHARACTERS_PER_TOKEN)
-    input_ = usage.input if usage.input is not None else prompt_tokens(request)
+    input_ = usage.input if usage.input is not None else prompt
     return msgspec.structs.replace(usage, input=input_, output=output, is_estimated=True)

@@ -306,23 +306,30 @@ class Driver:
                 raise UpstreamProtocolError("The provider's stream ended before any content.")
 
     def _trailer_of(self, target: Target) -> Callable[[Usage], bytes]:
-        return lambda usage: self._trailer(usage, target)
+        """Return what writes the facts that are known only at the end of a stream, as comment lines.
 
-    def _trailer(self, usage: Usage, target: Target) -> bytes:
-        """Facts known only at the end, as comment lines before the terminal event."""
+        It holds nothing of the request, since it lives as long as the stream.
+        """
         if not self._sends_comments:
-            return b""
-        lines = [
-            f": x-omniroute-request-id={self._call.request_id}\n",
-            f": x-omniroute-model={in_ascii(target.name)}\n",
-            f": x-omniroute-provider={in_ascii(target.provider.prefix)}\n",
-        ]
-        if usage.input is not None:
-            lines.append(f": x-omniroute-tokens-in={usage.input}\n")
-        if usage.output is not None:
-            lines.append(f": x-omniroute-tokens-out={usage.output}\n")
-        lines.append(f": x-omniroute-attempts={self._number}\n\n")
-        return "".join(lines).encode("ascii")
+            return _no_trailer
+        head = (
+            f": x-omniroute-request-id={self._call.request_id}\n"
+            f": x-omniroute-model={in_ascii(target.name)}\n"
+            f": x-omniroute-provider={in_ascii(target.provider.prefix)}\n"
+        )
+        tail = f": x-omniroute-attempts={self._number}\n\n"
+
+        def trailer(usage: Usage) -> bytes:
+            tokens_in = "" if usage.input is None else f": x-omniroute-tokens-in={usage.input}\n"
+            tokens_out = "" if usage.output is None else f": x-omniroute-tokens-out={usage.output}\n"
+            return f"{head}{tokens_in}{tokens_out}{tail}".encode("ascii")
+
+        return trailer
+
+
+def _no_trailer(usage: Usage) -> bytes:
+    del usage
+    return b""
 
 
 _LIMITS: Final = frozenset({FailureClass.RATE_LIMIT, FailureClass.QUOTA, FailureClass.LOCAL})

@@ -16,14 +16,15 @@ import msgspec
 
 from omniroute.errors import UpstreamProtocolError
 from omniroute.formats import tokens
-from omniroute.formats.canonical import Answer, Request, Token
+from omniroute.formats.canonical import NO_EXTRA, Answer, Request, Token
 from omniroute.formats.changes import NO_CHANGES, Changes
 from omniroute.formats.codec import Pause, Reply, StreamParser
 from omniroute.formats.effort import effort_edits, with_effort
-from omniroute.formats.estimates import Estimates, completed
+from omniroute.formats.estimates import Estimates, completed, prompt_tokens
 from omniroute.formats.events import Event, MessageStop
 from omniroute.formats.fold import Folder
 from omniroute.formats.media import urls_to_fetch, with_fetched
+from omniroute.formats.openai_chat.request_parser import LEGACY_CALLS, has_legacy_calls
 from omniroute.formats.openai_responses.history import holds_own_reasoning
 from omniroute.formats.openai_responses.stream import ResponsesStream
 from omniroute.formats.profile import Profile
@@ -41,7 +42,7 @@ from omniroute.formats.translate import (
 from omniroute.formats.usage import Usage
 from omniroute.formats.way_back import WayBack, kept
 from omniroute.formats.wire import WireFormat
-from omniroute.gateway.dialects import Dialect, RelayedStream, Trailer
+from omniroute.gateway.dialects import Dialect, RelayedStream, Surface, Trailer
 from omniroute.gateway.directory import Target
 from omniroute.gateway.response_state import id_in
 from omniroute.providers.profiles import preferred_format, profile_of
@@ -50,6 +51,8 @@ from omniroute.providers.requests import Endpoint
 _CARRY_THINKING: Final = frozenset({WireFormat.ANTHROPIC_MESSAGES, WireFormat.OPENAI_RESPONSES, WireFormat.GEMINI})
 """Formats in which reasoning travels with its token. Only Gemini's has tokens on tool calls as well."""
 
+AtEnd = Callable[[RelayedStream], None]
+"""Called with a stream before its last bytes leave."""
 Kept = Mapping[str, tuple[str, Token | None]]
 """Reasoning text and token by tool-call id."""
 
@@ -179,7 +182,9 @@ class Inquiry(msgspec.Struct):
         request = self.request
         if self.continued is not None and self.continued.previous_id is not None:
             request = msgspec.structs.replace(request, previous_id=self.continued.previous_id)
-        return Reply(request, self.requested, self.reply_id, int(self.backing.wall()), trailer)
+        return Reply(
+            _lasting(request, self.dialect.surface), self.requested, self.reply_id, int(self.backing.wall()), trailer
+        )
 
     @property
     def reply_id(self) -> str:
@@ -241,8 +246,9 @@ class Exchange(Protocol):
         """Read a whole answer to a request for a stream: return it as a finished stream with all its frames."""
         ...
 
-    def at_end(self, stream: RelayedStream) -> None:
-        """Do what is to be done before the last bytes of a stream leave."""
+    @property
+    def at_end(self) -> AtEnd | None:
+        """What is to be done before the last bytes of a stream leave; holds nothing of the request."""
         ...
 
 
@@ -329,10 +335,18 @@ class Passthrough:
         """See :class:`Exchange`."""
         return self._translation().replayed(body, trailer)
 
-    def at_end(self, stream: RelayedStream) -> None:
+    @property
+    def at_end(self) -> AtEnd | None:
         """Remember where the response came from."""
-        if self._keep_origin is not None and isinstance(stream, ResponsesStream) and stream.response_id:
-            self._keep_origin(stream.response_id, self._target)
+        keep_origin, target = self._keep_origin, self._target
+        if keep_origin is None:
+            return None
+
+        def remember(stream: RelayedStream) -> None:
+            if isinstance(stream, ResponsesStream) and stream.response_id:
+                keep_origin(stream.response_id, target)
+
+        return remember
 
     @property
     def _keep_origin(self) -> Callable[[str, Target], None] | None:
@@ -447,17 +461,20 @@ class Translation:
 
     def _translated(self, trailer: Trailer, parser: StreamParser) -> RelayedStream:
         inquiry = self._inquiry
+        # What the stream is made of must not hold the request: it may be open for minutes.
         reply = inquiry.reply(trailer)
-        renderer = inquiry.dialect.new_renderer(reply)
+        dialect = inquiry.dialect
+        renderer = dialect.new_renderer(reply)
         # Messages is the one format whose streams begin with the length of the prompt.
-        estimates = Estimates(reply.request, at_start=inquiry.dialect.format is WireFormat.ANTHROPIC_MESSAGES)
+        is_messages = dialect.format is WireFormat.ANTHROPIC_MESSAGES
+        estimates = Estimates(prompt_tokens(inquiry.request), at_start=is_messages)
         uses: list[Callable[[Answer], None]] = []
         if self._keeps_thinking:
-            uses.append(self._note)
+            uses.append(_Remember(inquiry.backing, inquiry.key_id, dialect.format))
         if (keep := self._keep) is not None:
-            uses.append(lambda answer: keep(inquiry.dialect.render_answer(answer, reply)))
+            uses.append(lambda answer: keep(dialect.render_answer(answer, reply)))
         on_events = _AtEnd(self.format, uses) if uses else None
-        return inquiry.dialect.framed(TranslatedStream(parser, renderer, self._way_back(), estimates, on_events))
+        return dialect.framed(TranslatedStream(parser, renderer, self._way_back(), estimates, on_events))
 
     def _way_back(self) -> WayBack:
         inquiry = self._inquiry
@@ -476,12 +493,52 @@ class Translation:
     def _keep(self) -> Callable[[bytes], None] | None:
         return None if self._inquiry.continued is None else self._inquiry.continued.keep
 
-    def at_end(self, stream: RelayedStream) -> None:
+    @property
+    def at_end(self) -> AtEnd | None:
         """Nothing: what is to be kept was kept when the last event passed."""
+        return None
 
     def _note(self, answer: Answer) -> None:
-        if self._keeps_thinking and (found := kept(answer, self._inquiry.dialect.format)):
-            self._inquiry.remember(found)
+        if self._keeps_thinking:
+            inquiry = self._inquiry
+            _Remember(inquiry.backing, inquiry.key_id, inquiry.dialect.format)(answer)
+
+
+class _Remember:
+    """Keeps the reasoning of an answer that its client's format cannot carry."""
+
+    __slots__ = ("_backing", "_client", "_key_id")
+
+    def __init__(self, backing: Backing, key_id: str, client: WireFormat) -> None:
+        self._backing = backing
+        self._key_id = key_id
+        self._client = client
+
+    def __call__(self, answer: Answer) -> None:
+        found = kept(answer, self._client)
+        if found:
+            self._backing.remember(self._key_id, found)
+
+
+def _lasting(request: Request, surface: Surface) -> Request:
+    """Return what an answer repeats of its request, without the rest: that is the client's whole body."""
+    match surface:
+        case Surface.OPENAI_COMPLETIONS:  # may repeat its prompt
+            return request
+        case Surface.OPENAI_RESPONSES:
+            return msgspec.structs.replace(request, messages=())
+        case _:
+            reasoning = request.reasoning
+            return Request(
+                origin=request.origin,
+                model=request.model,
+                messages=(),
+                stop=request.stop,
+                reasoning=None if reasoning is None else msgspec.structs.replace(reasoning, extra=NO_EXTRA),
+                include_usage=request.include_usage,
+                stream=request.stream,
+                extra=LEGACY_CALLS if has_legacy_calls(request.extra) else NO_EXTRA,
+            )
 
 
 class _AtEnd:

@@ -88,7 +88,7 @@ class OpenStream:
     target: Target
     endpoint: Endpoint
     opened_at: float
-    at_end: Callable[[RelayedStream], None]
+    at_end: Callable[[RelayedStream], None] | None
 
 
 @dataclass(frozen=True, slots=True)

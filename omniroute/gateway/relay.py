@@ -163,7 +163,8 @@ class EventStream:
         usage = None
         if self._opened is not None:
             usage = self._opened.stream.usage
-            self._opened.at_end(self._opened.stream)
+            if self._opened.at_end is not None:
+                self._opened.at_end(self._opened.stream)
         self._run.settlement.settle("success", status=200, usage=usage, bytes_out=self._bytes_out + last_bytes)
 
     def _end_without_terminal(self, opened: OpenStream) -> bytes:

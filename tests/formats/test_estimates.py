@@ -39,13 +39,13 @@ def used(events: list[Event]) -> Usage:
 
 
 def test_t41_nothing_reported_is_estimated_and_flagged() -> None:
-    events = Estimates(REQUEST, at_start=False).events([START, *BODY, STOP])
+    events = Estimates(prompt_tokens(REQUEST), at_start=False).events([START, *BODY, STOP])
     assert used(events) == Usage(input=104, output=10, is_estimated=True)
     assert events[-1] == STOP
 
 
 def test_t41_what_is_reported_replaces_the_estimate() -> None:
-    estimates = Estimates(REQUEST, at_start=True)
+    estimates = Estimates(prompt_tokens(REQUEST), at_start=True)
     first = estimates.events([START])
     assert used(first) == Usage(input=104, is_estimated=True)
     rest = estimates.events([*BODY, UsageUpdate(Usage(input=7, output=3)), STOP])
@@ -54,7 +54,7 @@ def test_t41_what_is_reported_replaces_the_estimate() -> None:
 
 def test_a_stream_that_reports_is_left_alone() -> None:
     events: list[Event] = [START, *BODY, UsageUpdate(Usage(input=7, output=0)), STOP]
-    assert Estimates(REQUEST, at_start=False).events(events) is events
+    assert Estimates(prompt_tokens(REQUEST), at_start=False).events(events) is events
 
 
 def test_a_whole_answer() -> None:

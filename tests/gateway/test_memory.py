@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import resource
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -12,10 +13,11 @@ import gevent
 import msgspec
 import pytest
 
+from omniroute.formats.canonical import Message
 from omniroute.gateway.dialects import Surface
 from omniroute.gateway.run import Run
 from omniroute.records import NodeType
-from tests.fakes.upstream import answer, fake_upstream
+from tests.fakes.upstream import answer, fake_upstream, stream
 from tests.gateway.conftest import Bench
 
 STREAMS: Final = 300
@@ -78,6 +80,9 @@ _MESSAGES_STREAM: Final = b"".join(
         b'{"type":"message_stop"}',
     )
 )
+_CHAT_STREAM: Final = (
+    b'data: {"id":"c1","model":"m","choices":[{"index":0,"delta":{"content":"word "},"finish_reason":null}]}\n\n' * 40
+)
 _MESSAGES_ANSWER: Final = (
     b'{"id":"m1","type":"message","role":"assistant","model":"m","content":[{"type":"text","text":"hi"}],'
     b'"stop_reason":"end_turn","usage":{"input_tokens":5,"output_tokens":2}}'
@@ -134,3 +139,36 @@ def test_large_translated_requests_leave_no_memory_behind(bench_of: Callable[...
 
         assert _growth(once, REQUESTS) < 4 << 20
     assert not [alive for alive in gc.get_objects() if isinstance(alive, Run)]
+
+
+@pytest.mark.parametrize(
+    ("surface", "node_type"),
+    [
+        (Surface.OPENAI_CHAT, NodeType.OPENAI),
+        (Surface.OPENAI_CHAT, NodeType.ANTHROPIC),
+        (Surface.ANTHROPIC_MESSAGES, NodeType.ANTHROPIC),
+    ],
+)
+def test_an_open_stream_holds_nothing_of_the_request(
+    bench_of: Callable[..., Bench], surface: Surface, node_type: NodeType
+) -> None:
+    said = _MESSAGES_STREAM if node_type is NodeType.ANTHROPIC else _CHAT_STREAM
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+    own = {"name": "f", "input_schema": {"type": "object"}}
+    body = msgspec.json.encode(
+        {
+            "model": "up/m",
+            "max_tokens": 9,
+            "stream": True,
+            "messages": [{"role": "user", "content": "MARKER" * 20_000}],
+            "tools": [own if surface is Surface.ANTHROPIC_MESSAGES else tool],
+        }
+    )
+    before = sys.getrefcount(body)
+    with fake_upstream(stream(said[: said.rindex(b"word") - 400], 30.0)) as upstream:
+        bench = bench_of(upstream, node_type=node_type)
+        opened = bench.call(body, surface)
+        gc.collect()
+        assert sys.getrefcount(body) == before
+        assert not [alive for alive in gc.get_objects() if isinstance(alive, Message)]
+        opened.body.close()  # type: ignore[union-attr]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
@@ -356,6 +357,10 @@ _SAYINGS: Final[dict[str, Callable[[msgspec.Raw], Reasoning]]] = {
     "enable_thinking": _read_switch,
     "thinking_budget": _read_budget,
 }
+
+
+LEGACY_CALLS: Final[Extra] = MappingProxyType({f"{SPELLING}functions": msgspec.Raw(b"true")})
+"""Says that a client spoke of `functions`, and nothing else."""
 
 
 def has_legacy_calls(extra: Extra) -> bool:
