@@ -147,6 +147,7 @@ def test_large_translated_requests_leave_no_memory_behind(bench_of: Callable[...
         (Surface.OPENAI_CHAT, NodeType.OPENAI),
         (Surface.OPENAI_CHAT, NodeType.ANTHROPIC),
         (Surface.ANTHROPIC_MESSAGES, NodeType.ANTHROPIC),
+        (Surface.ANTHROPIC_MESSAGES, NodeType.OPENAI),
     ],
 )
 def test_an_open_stream_holds_nothing_of_the_request(
