@@ -15,7 +15,6 @@ from typing import Any, Final, cast
 from urllib.parse import quote
 
 from flask import Flask, Request, Response, g, redirect, render_template, request
-from flask.sessions import NullSession, SecureCookieSessionInterface, SessionMixin
 from flask_wtf.csrf import CSRFError
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.exceptions import HTTPException
@@ -26,6 +25,7 @@ from werkzeug.wrappers import Response as WsgiResponse
 
 from omniroute import __version__
 from omniroute.blueprints.management import errors as management_errors
+from omniroute.blueprints.page_sessions import PageSessions
 from omniroute.blueprints.tiers import ROUTES, Family, MethodTable, Route, Tier, family_of, verify
 from omniroute.errors import (
     AuthenticationFailed,
@@ -450,7 +450,6 @@ class Guard:
 
 
 _NOTHING: Final[MethodTable] = {}
-_INFERENCE: Final = frozenset({Family.OPENAI, Family.ANTHROPIC, Family.GEMINI, Family.OLLAMA})
 
 
 def drop_internal_headers(environ: Environ) -> None:
@@ -478,23 +477,6 @@ def refuse_confusing_path(environ: Environ, route: Route | None) -> None:
             is_model = route is not None and "<path:model>" in route.rule
             if not is_model or not _DOTS.isdisjoint(environ["PATH_INFO"].strip("/").split("/")):
                 raise NotFound
-
-
-class PageSessions(SecureCookieSessionInterface):
-    """Flask's signed cookie for what forms need (CSRF token, flashed messages), and nothing for inference.
-
-    Opening a session costs more than the whole check of an inference request, and those without a cookie have no use
-    for one.
-    """
-
-    _nothing = NullSession()
-
-    def open_session(self, app: Flask, request: Request) -> SessionMixin | None:  # type: ignore[override]
-        """Open the session of a request; inference without cookies shares one that stays empty."""
-        environ = request.environ
-        if "HTTP_COOKIE" not in environ and family_of(environ["PATH_INFO"]) in _INFERENCE:
-            return self._nothing
-        return super().open_session(app, request)
 
 
 def request_id() -> str:

@@ -26,6 +26,7 @@ from omniroute.formats.fold import Folder
 from omniroute.formats.media import urls_to_fetch, with_fetched
 from omniroute.formats.openai_chat.request_parser import LEGACY_CALLS, has_legacy_calls
 from omniroute.formats.openai_responses.history import holds_own_reasoning
+from omniroute.formats.openai_responses.response import read_id
 from omniroute.formats.openai_responses.stream import ResponsesStream
 from omniroute.formats.profile import Profile
 from omniroute.formats.splice import TopLevel, rename_member, splice
@@ -44,7 +45,6 @@ from omniroute.formats.way_back import WayBack, kept
 from omniroute.formats.wire import WireFormat
 from omniroute.gateway.dialects import Dialect, RelayedStream, Surface, Trailer
 from omniroute.gateway.directory import Target
-from omniroute.gateway.response_state import id_in
 from omniroute.providers.profiles import preferred_format, profile_of
 from omniroute.providers.requests import Endpoint
 
@@ -317,7 +317,7 @@ class Passthrough:
         if read is None:
             raise ErrorInside(body)
         usage, named = read
-        if self._keep_origin is not None and (response_id := id_in(body)):
+        if self._keep_origin is not None and (response_id := read_id(body)):
             self._keep_origin(response_id, self._target)
         if named and self._is_renamed:
             renamed = msgspec.json.encode(self._inquiry.requested)

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import msgspec
 
@@ -226,15 +226,6 @@ def _unharmed(what: str) -> Iterator[None]:
         yield
     except StorageError:
         log.warning("the %s could not be kept; it cannot be referred to", what)
-
-
-def id_in(response: bytes) -> str | None:
-    """Return the id of a provider's response object."""
-    try:
-        found: Any = msgspec.json.decode(_ID.decode(response).get("id", msgspec.Raw(b"null")))
-    except msgspec.DecodeError:
-        return None
-    return found if isinstance(found, str) else None
 
 
 def listed_items(turns: Sequence[bytes], response_id: str, query: Mapping[str, str]) -> bytes:

@@ -473,8 +473,3 @@ class RoutedTransport:
         if request.url.startswith("sandbox:"):
             return self._sandbox.send(request)
         return self.http.send(request)
-
-
-def lower_headers(headers: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
-    """Return headers by lower-case name; of repeated ones the last."""
-    return {name.lower(): value for name, value in headers}
