@@ -134,6 +134,121 @@ class ApiKey:
 
 
 @dataclass(frozen=True, slots=True)
+class ComboStep:
+    """One step of a combo: a model, another combo, or an `auto` channel; `kind` says which of the names counts.
+
+    Attributes:
+        kind: `model`, `combo-ref` or `auto`.
+        model: any model name; it is resolved when a request comes.
+        provider: the provider to ask, where the name alone does not say; None otherwise.
+        connection_id: the only connection that may serve the step; None for all of its provider.
+        weight: 0 to 100.
+    """
+
+    id: str
+    kind: str = "model"
+    model: str = ""
+    provider: str | None = None
+    connection_id: str | None = None
+    combo_name: str = ""
+    channel: str = ""
+    weight: float = 1.0
+    label: str | None = None
+    tags: tuple[str, ...] = ()
+    prompt: str | None = None
+    enabled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Combo:
+    """Ordered steps with a strategy, under a name that clients use as a model."""
+
+    id: str
+    name: str
+    strategy: str = "priority"
+    steps: tuple[ComboStep, ...] = ()
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """The settings that it sets itself, under the names of `routing/config.py`."""
+    description: str | None = None
+    system_message: str | None = None
+    tool_filter_regex: str | None = None
+    context_cache_protection: bool = False
+    allowed_providers: tuple[str, ...] = ()
+    allowed_families: tuple[str, ...] = ()
+    context_length: int | None = None
+    is_active: bool = True
+    is_default: bool = False
+    sort_order: int = 0
+    created_at: float = 0.0
+    updated_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelAlias:
+    """Another name, exact or with `*` and `?`, for a model name, `combo/<name>` or an `auto` channel."""
+
+    id: str
+    pattern: str
+    target: str
+    priority: int = 0
+    enabled: bool = True
+    hit_count: int = 0
+    created_at: float = 0.0
+    updated_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ComboPattern:
+    """Model names that lead to a combo."""
+
+    id: str
+    pattern: str
+    combo_id: str
+    priority: int = 0
+    enabled: bool = True
+    description: str | None = None
+    created_at: float = 0.0
+    updated_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class FallbackChain:
+    """Names to try when a request's own targets are exhausted; `match` holds globs on the requested name."""
+
+    id: str
+    name: str
+    models: tuple[str, ...]
+    match: tuple[str, ...] = ("*",)
+    order: int = 0
+    enabled: bool = True
+    created_at: float = 0.0
+    updated_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderRouting:
+    """What the operator chose for a provider as a whole; None leaves it to the global setting."""
+
+    provider: str
+    account_strategy: str | None = None
+    sticky_limit: int | None = None
+    is_blocked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelTuning:
+    """How an `auto` channel is tuned, for everybody (`api_key_id` is "") or for one API key."""
+
+    channel: str
+    api_key_id: str = ""
+    weights: Mapping[str, float] = field(default_factory=dict)
+    exploration: float | None = None
+    excluded_providers: tuple[str, ...] = ()
+    excluded_models: tuple[str, ...] = ()
+    excluded_families: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Session:
     """A dashboard session as the guard needs it."""
 
@@ -156,6 +271,15 @@ class Snapshot:
     sessions: Mapping[bytes, Session] = field(default_factory=dict)
     settings: Mapping[tuple[str, str], Any] = field(default_factory=dict)
     """Stored run-time settings by (section, name)."""
+    combos: tuple[Combo, ...] = ()
+    """In their stored order, inactive ones included."""
+    aliases: tuple[ModelAlias, ...] = ()
+    combo_patterns: tuple[ComboPattern, ...] = ()
+    chains: tuple[FallbackChain, ...] = ()
+    """In the order in which they are looked at."""
+    provider_routing: Mapping[str, ProviderRouting] = field(default_factory=dict)
+    """By provider id."""
+    channels: tuple[ChannelTuning, ...] = ()
     has_password: bool = False
 
 
@@ -176,6 +300,15 @@ class AttemptRecord:
     ended_ms: float
 
 
+@dataclass(frozen=True, slots=True)
+class DecisionRecord:
+    """How a request was routed, as it is stored: `body` is the JSON document of `routing/decision.py`."""
+
+    policy_hash: str
+    seed: int
+    body: bytes
+
+
 @dataclass(slots=True)
 class RequestRecord:
     """One settled request: exactly one row of `request_log`. Token counts are None when not reported."""
@@ -192,6 +325,8 @@ class RequestRecord:
     model: str | None = None
     provider: str | None = None
     connection_id: str | None = None
+    combo_id: str | None = None
+    step_id: str | None = None
     api_key_id: str | None = None
     error_code: str | None = None
     tokens_in: int | None = None
@@ -212,3 +347,5 @@ class RequestRecord:
     bytes_out: int = 0
     kind: str = "request"
     """`request`, or `test` for connection tests, which stay out of usage."""
+    decision: DecisionRecord | None = None
+    """How it was routed; None for what is not routed."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
@@ -17,10 +17,13 @@ from omniroute.errors import InvalidRequest, ModelNotFound, NotFound
 from omniroute.formats.canonical import Effort
 from omniroute.formats.effort import split_effort
 from omniroute.formats.wire import WireFormat
+from omniroute.gateway.options import account_of, implicit_account, option_of
 from omniroute.providers.catalog import Catalogue
+from omniroute.providers.makers import makers_of
 from omniroute.providers.requests import Endpoint, NotUsable, prepare, provider_of_node
-from omniroute.providers.spec import AuthKind, Model, ModelKind, Provider, ProviderStatus
+from omniroute.providers.spec import AuthKind, Model, ModelKind, Provider, ProviderStatus, Tier
 from omniroute.records import AuthType, Connection, Node, Snapshot
+from omniroute.routing.options import Account, Option
 
 DEFAULT_CONTEXT: Final = 128_000
 MAX_NAME: Final = 300
@@ -29,7 +32,8 @@ MAX_MODEL_ID: Final = 240
 _CACHED_NAMES: Final = 4096
 """Names are chosen by callers, so what is remembered about them is bounded."""
 _SUGGESTIONS: Final = 3
-_LISTED_CANDIDATES: Final = 10
+_CACHED_OPTIONS: Final = 8192
+_TIERS: Final = tuple(Tier)
 _UNFIT: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\\\u2028\u2029\ud800-\udfff]|^/|/$|\.\.|(?:^|/)\.(?:/|$)")
 _GEMINI_PREFIX: Final = "models/"
 _LONG_WINDOW: Final = "[1m]"
@@ -74,6 +78,7 @@ class Leg:
 
     connection_id: str
     endpoints: Mapping[WireFormat, Endpoint]
+    account: Account
     default_model: str | None = None
 
 
@@ -99,6 +104,7 @@ class Directory:
         "_default_context",
         "_found",
         "_legs",
+        "_options",
         "_providers",
         "problems",
     )
@@ -117,7 +123,8 @@ class Directory:
         self._legs = legs
         self._default_context = default_context
         self._bare = _bare_index(catalogue, legs)
-        self._found: dict[str, Targets] = {}
+        self._found: dict[str, tuple[Option, ...]] = {}
+        self._options: dict[tuple[str, str, Effort | None], Option] = {}
         self.problems: Mapping[str, str] = problems
         """Why active connections cannot be used, by connection id."""
 
@@ -128,12 +135,13 @@ class Directory:
         headers = {node.id: node for node in snapshot.nodes}
         legs: dict[str, list[Leg]] = {row.id: [_implicit_leg(row)] for row in catalogue if row.is_implicit}
         problems: dict[str, str] = {}
+        scopes = _rest_scopes(snapshot.connections)
         for connection in sorted(snapshot.connections, key=lambda c: (c.priority, c.created_at, c.id)):
             provider = nodes.get(connection.provider) or catalogue.providers.get(connection.provider)
             if provider is None or not connection.is_active or provider.status is ProviderStatus.DISCONTINUED:
                 continue
             try:
-                leg = _leg(provider, connection, headers.get(provider.id))
+                leg = _leg(provider, connection, headers.get(provider.id), scopes[connection.id])
             except NotUsable as error:
                 problems[connection.id] = str(error)
             else:
@@ -149,14 +157,23 @@ class Directory:
     # --- from a name to targets ----------------------------------------------------------------------------------
 
     def resolve(self, name: str) -> Targets:
-        """Return the targets of a model name, first choice first; never empty.
+        """Return every target of a model name, first choice first; never empty. Raises what :meth:`find` raises."""
+        return tuple(target for option in self.find(name) for target in _targets_of(option))
+
+    def resolve_at(self, provider_name: str, name: str) -> Targets:
+        """Return every target of a model at one provider. Raises what :meth:`pinned` raises."""
+        return tuple(target for option in self.pinned(provider_name, name) for target in _targets_of(option))
+
+    def find(self, name: str) -> tuple[Option, ...]:
+        """Return the options that a model name stands for, first choice first; never empty.
 
         `prefix/model`, where the prefix is a provider's prefix, id or alias or a node's prefix, goes to that provider,
-        also for a model that the catalogue does not list. Any other name must be the id of a listed model of exactly
-        one connected provider. An effort at the end of a name that is not listed itself is taken off.
+        also for a model that the catalogue does not list. Any other name is the id of a listed model; several
+        connected providers may have it: its maker comes first, then the tiers by what a call costs. An effort at the
+        end of a name that is not listed itself is taken off.
 
         Raises:
-            InvalidRequest: the name is not one, or several providers have it (`ambiguous_model`).
+            InvalidRequest: the name is not one.
             ModelNotFound: extras `reason` is `unknown`, `no_connection` or `discontinued`.
         """
         found = self._found.get(name)
@@ -168,8 +185,8 @@ class Directory:
         self._found[name] = found
         return found
 
-    def resolve_at(self, provider_name: str, name: str) -> Targets:
-        """Return the targets of a model at one provider, whose prefix the name may lack.
+    def pinned(self, provider_name: str, name: str) -> tuple[Option, ...]:
+        """Return the option of a model at one provider, whose prefix the name may lack.
 
         Raises:
             NotFound: `provider_not_found`.
@@ -191,7 +208,26 @@ class Directory:
             name = model if other is not None else name
         if provider.id not in self._legs:
             raise self._not_found(f"{provider.prefix}/{name}", provider, name)
-        return self._targets(provider, name)
+        return (self._option(provider, *self._split(provider, name)),)
+
+    def option(self, provider_id: str, model: str, effort: Effort | None = None) -> Option:
+        """Return a model at a connected provider, listed or not; the same object each time.
+
+        Raises:
+            KeyError: the provider has no usable connection.
+        """
+        return self._option(self._providers[provider_id.lower()], model, effort)
+
+    def options(self) -> Iterator[tuple[Provider, Model]]:
+        """Yield every listed model of every connected provider, without making its option."""
+        for provider_id in self._legs:
+            provider = self._providers[provider_id]
+            for model in self._catalogue.models_of(provider_id).values():
+                yield provider, model
+
+    def accounts_of(self, provider_id: str) -> tuple[Account, ...]:
+        """Return the usable accounts of a provider in their order; empty when there is none."""
+        return tuple(leg.account for leg in self._legs.get(provider_id, ()))
 
     def named_provider(self, name: str) -> Provider:
         """Return the provider or node with this id, prefix or alias.
@@ -204,20 +240,36 @@ class Directory:
             raise NotFound(f"There is no provider {name[:100]!r}.", code="provider_not_found")
         return provider
 
-    def _find(self, name: str) -> Targets:
+    def _find(self, name: str) -> tuple[Option, ...]:
         prefix, slash, model = name.partition("/")
         provider = self._providers.get(prefix.lower()) if slash else None
         if provider is not None and provider.id in self._legs:
-            return self._targets(provider, *self._split(provider, model))
+            model, effort = self._split(provider, model)
+            if provider.is_strict and model not in self._catalogue.models_of(provider.id):
+                raise _missing(
+                    f"{provider.name} has no model {model!r}.", "unknown", self._suggestions(name, provider, model)
+                )
+            return (self._option(provider, model, effort),)
         holders, effort, bare = self._bare.get(name, ()), None, name
         if not holders:
             bare, effort = split_effort(name)
             holders = self._bare.get(bare, ())
-        if len(holders) == 1:
-            return self._targets(self._providers[holders[0]], bare, effort)
-        if holders:
-            raise self._ambiguous(name, holders)
-        raise self._not_found(name, provider, model)
+        if not holders:
+            raise self._not_found(name, provider, model)
+        if len(holders) > 1:
+            holders = self._by_preference(bare, holders)
+        return tuple(self._option(self._providers[holder], bare, effort) for holder in holders)
+
+    def _by_preference(self, model: str, holders: tuple[str, ...]) -> tuple[str, ...]:
+        """Order the providers of one model id: its maker, then the tiers by what a call costs, then by priority."""
+        makers = makers_of(model)
+
+        def rank(holder: str) -> tuple[int, int, int, str]:
+            maker = makers.index(holder) if holder in makers else len(makers)
+            tier = _TIERS.index(self._providers[holder].tier)
+            return (maker, tier, self._legs[holder][0].account.priority, holder)
+
+        return tuple(sorted(holders, key=rank))
 
     def _split(self, provider: Provider, model: str) -> tuple[str, Effort | None]:
         """Take an effort off a name that the provider's list does not have as it is, but without it."""
@@ -225,24 +277,32 @@ class Directory:
         base, effort = split_effort(model)
         return (base, effort) if model not in listed and base in listed else (model, None)
 
-    def _targets(self, provider: Provider, model: str, effort: Effort | None = None) -> Targets:
+    def _option(self, provider: Provider, model: str, effort: Effort | None = None) -> Option:
+        key = (provider.id, model, effort)
+        found = self._options.get(key)
+        if found is not None:
+            return found
         facts = self._catalogue.models_of(provider.id).get(model)
-        targets = []
+        handles = {}
         for leg in self._legs[provider.id]:
             endpoints = leg.endpoints
             if facts is not None and facts.formats:
                 endpoints = {key: endpoint for key, endpoint in endpoints.items() if key in facts.formats}
-            targets.append(Target(provider, leg.connection_id, model, endpoints, facts, effort))
-        return tuple(targets)
-
-    def _ambiguous(self, name: str, holders: tuple[str, ...]) -> InvalidRequest:
-        names = [f"{self._providers[holder].prefix}/{name}" for holder in holders[:_LISTED_CANDIDATES]]
-        return InvalidRequest(
-            f"Several providers have the model {name!r}: ask for {' or '.join(names)}.",
-            param="model",
-            code="ambiguous_model",
-            extras={"candidates": names},
+            handles[leg.connection_id] = Target(provider, leg.connection_id, model, endpoints, facts, effort)
+        window = self.context_of(provider, facts)
+        made = option_of(
+            provider,
+            model,
+            facts,
+            tuple(leg.account for leg in self._legs[provider.id]),
+            window=None if window.is_assumed else window.tokens,
+            effort=None if effort is None else effort.value,
+            handles=handles,
         )
+        if len(self._options) >= _CACHED_OPTIONS:
+            self._options.clear()
+        self._options[key] = made
+        return made
 
     def _not_found(self, name: str, provider: Provider | None, model: str) -> ModelNotFound:
         suggestions = self._suggestions(name, provider, model)
@@ -342,10 +402,26 @@ def _bare_index(catalogue: Catalogue, legs: Mapping[str, tuple[Leg, ...]]) -> di
 
 
 def _implicit_leg(provider: Provider) -> Leg:
-    return Leg(provider.id, MappingProxyType(prepare(provider, None, {})))
+    return Leg(provider.id, MappingProxyType(prepare(provider, None, {})), implicit_account(provider))
 
 
-def _leg(provider: Provider, connection: Connection, node: Node | None) -> Leg:
+def _targets_of(option: Option) -> Iterator[Target]:
+    yield from option.handles.values()
+
+
+def _rest_scopes(connections: Iterable[Connection]) -> dict[str, str]:
+    """Return whom a limit of each connection rests: all that hold the same key rest together, under the oldest's id."""
+    scopes: dict[str, str] = {}
+    oldest: dict[tuple[str, str], str] = {}
+    for connection in sorted(connections, key=lambda c: (c.created_at, c.id)):
+        first = connection.id
+        if connection.credential is not None:
+            first = oldest.setdefault((connection.provider, connection.credential.reveal()), connection.id)
+        scopes[connection.id] = f"connection:{first}"
+    return scopes
+
+
+def _leg(provider: Provider, connection: Connection, node: Node | None, rest_scope: str) -> Leg:
     if connection.is_unreadable:
         raise NotUsable("apiKey", "The stored key cannot be opened with the present encryption key.")
     if connection.auth_type is AuthType.NONE:
@@ -358,7 +434,8 @@ def _leg(provider: Provider, connection: Connection, node: Node | None) -> Leg:
         credential = connection.credential
     own_headers = node.custom_headers if node is not None else None
     endpoints = prepare(provider, credential, connection.provider_data, secret_headers=own_headers)
-    return Leg(connection.id, MappingProxyType(endpoints), connection.default_model)
+    account = account_of(provider, connection, rest_scope)
+    return Leg(connection.id, MappingProxyType(endpoints), account, connection.default_model)
 
 
 class Directories:

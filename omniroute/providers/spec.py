@@ -130,6 +130,7 @@ class Provider:
         headers: fixed headers of every request.
         defaults: values for `{name}` parts that a connection does not set.
         is_local: the service runs on the operator's machine or network; its base URL may be changed per connection.
+        is_strict: a model that its list does not have is not tried.
         is_operator: the row comes from the operator's file, not from the built-in list.
     """
 
@@ -153,6 +154,7 @@ class Provider:
     env_key: str | None = None
     website: str | None = None
     is_local: bool = False
+    is_strict: bool = False
     is_operator: bool = False
     note: str | None = None
     terms_note: str | None = None

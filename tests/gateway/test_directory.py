@@ -96,16 +96,41 @@ def test_a_bare_id_with_a_slash() -> None:
     assert both.resolve("openai/gpt-oss-120b")[0].name == "openai/gpt-oss-120b", "the prefix wins when it is connected"
 
 
-def test_an_ambiguous_id_lists_the_choices() -> None:
-    found = directory(connection("a", "kimi"), connection("b", "moonshot-cn"), connection("c", "moonshot"))
-    with pytest.raises(InvalidRequest) as caught:
-        found.resolve("kimi-k2.6")
-    assert caught.value.error_code == "ambiguous_model"
-    candidates = caught.value.extras["candidates"]
-    assert {"kimi/kimi-k2.6", "moonshot-cn/kimi-k2.6"} <= set(candidates)
-    assert len(candidates) <= 10
-    for name in candidates:
-        assert found.resolve(name)
+def test_an_id_of_several_providers_prefers_its_maker_then_the_tier() -> None:
+    found = directory(
+        connection("r", "openrouter"),
+        connection("a", "kimi"),
+        connection("b", "moonshot-cn"),
+        connection("c", "moonshot"),
+    )
+    names = [option.name for option in found.find("kimi-k2.6")]
+    assert names[0] == "kimi/kimi-k2.6"
+    assert set(names) >= {"kimi/kimi-k2.6", "moonshot/kimi-k2.6", "moonshot-cn/kimi-k2.6"}
+    assert [target.name for target in found.resolve("kimi-k2.6")] == names
+    for name in names:
+        assert [option.name for option in found.find(name)] == [name]
+
+
+def test_a_provider_with_a_closed_list_serves_only_what_it_lists() -> None:
+    row = replace(CATALOGUE.providers["groq"], is_strict=True)
+    strict = replace(
+        CATALOGUE, providers={**CATALOGUE.providers, "groq": row}, by_name={**CATALOGUE.by_name, "groq": row}
+    )
+    found = Directory.compile(Snapshot(1, connections=(connection("a", "groq"),)), strict)
+    assert found.find("groq/llama-3.3-70b-versatile")[0].model == "llama-3.3-70b-versatile"
+    assert miss(found, "groq/made-up").extras["reason"] == "unknown"
+
+
+def test_connections_with_the_same_key_rest_together() -> None:
+    found = directory(
+        connection("a", "groq", created_at=1),
+        connection("b", "groq", created_at=2),
+        connection("c", "groq", created_at=3, credential=Secret("sk-test-other-0123456789")),
+        connection("d", "openai", created_at=4),
+    )
+    scopes = {account.id: account.rest_scope for account in found.find("groq/x")[0].accounts}
+    assert scopes == {"conn_a": "connection:conn_a", "conn_b": "connection:conn_a", "conn_c": "connection:conn_c"}
+    assert found.find("openai/x")[0].accounts[0].rest_scope == "connection:conn_d"
 
 
 def test_no_connection_names_the_provider() -> None:
@@ -265,12 +290,12 @@ def test_providers_are_listed_once() -> None:
 
 def test_asked_names_are_remembered_within_bounds() -> None:
     found = directory(connection("a", "groq"))
-    first = found.resolve("groq/x")
-    assert found.resolve("groq/x") is first
+    first = found.find("groq/x")
+    assert found.find("groq/x") is first
     for number in range(9000):
-        found.resolve(f"groq/{number}")
+        found.find(f"groq/{number}")
     assert len(found._found) <= 4096
-    assert found.resolve("groq/x") == first
+    assert found.find("groq/x") == first
 
 
 def test_following_snapshots() -> None:

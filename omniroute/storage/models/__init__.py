@@ -17,31 +17,60 @@ from omniroute.storage.models.access import (
     DashboardSession,
     LoginAttempt,
 )
-from omniroute.storage.models.configuration import Combo, ProviderConnection, ProviderNode, ProviderSetting, Setting
+from omniroute.storage.models.configuration import (
+    AutoChannel,
+    Combo,
+    ComboPattern,
+    FallbackChain,
+    ModelAlias,
+    ProviderConnection,
+    ProviderNode,
+    ProviderSetting,
+    Setting,
+)
 from omniroute.storage.models.conversations import IssuedResponse, ResponseOrigin
-from omniroute.storage.models.state import Claim, ConfigVersion, HealthState, JobRun, SchemaVersion
-from omniroute.storage.models.traffic import RequestLog, UsageDaily, UsageHourly
+from omniroute.storage.models.state import (
+    Claim,
+    ConfigVersion,
+    HealthState,
+    JobRun,
+    Pacing,
+    RoutingCounter,
+    SchemaVersion,
+    SessionBinding,
+    Slot,
+)
+from omniroute.storage.models.traffic import Decision, RequestLog, UsageDaily, UsageHourly
 
 __all__ = [
     "AccessToken",
     "ApiKey",
     "AuditLog",
+    "AutoChannel",
     "Claim",
     "Combo",
+    "ComboPattern",
     "ConfigVersion",
     "Credential",
     "DashboardSession",
+    "Decision",
+    "FallbackChain",
     "HealthState",
     "IssuedResponse",
     "JobRun",
     "LoginAttempt",
+    "ModelAlias",
+    "Pacing",
     "ProviderConnection",
     "ProviderNode",
     "ProviderSetting",
     "RequestLog",
     "ResponseOrigin",
+    "RoutingCounter",
     "SchemaVersion",
+    "SessionBinding",
     "Setting",
+    "Slot",
     "UsageDaily",
     "UsageHourly",
     "access",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from omniroute.storage.models.base import ONE, ZERO, Epoch, Flag, Model, TextKey, Whole, Words
+from omniroute.storage.models.base import ONE, ZERO, Epoch, Flag, Model, Real, TextKey, Whole, Words
 
 
 class ProviderConnection(Model):
@@ -112,5 +112,65 @@ class Setting(Model):
     name: Mapped[TextKey]
     value_json: Mapped[Words]
     changed_by: Mapped[Words | None]
+    created_at: Mapped[Epoch]
+    updated_at: Mapped[Epoch]
+
+
+class ModelAlias(Model):
+    """Another name for a model, a combo or a channel: exact, or a pattern with `*` and `?`."""
+
+    __tablename__ = "model_aliases"
+
+    id: Mapped[TextKey]
+    pattern: Mapped[Words] = mapped_column(unique=True)
+    target: Mapped[Words]
+    priority: Mapped[Whole] = mapped_column(server_default=ZERO)
+    enabled: Mapped[Flag] = mapped_column(server_default=ONE)
+    hit_count: Mapped[Whole] = mapped_column(server_default=ZERO)
+    created_at: Mapped[Epoch]
+    updated_at: Mapped[Epoch]
+
+
+class ComboPattern(Model):
+    """Model names that lead to a combo."""
+
+    __tablename__ = "combo_patterns"
+    __table_args__ = (Index(None, "combo_id"),)
+
+    id: Mapped[TextKey]
+    pattern: Mapped[Words]
+    combo_id: Mapped[Words]
+    priority: Mapped[Whole] = mapped_column(server_default=ZERO)
+    enabled: Mapped[Flag] = mapped_column(server_default=ONE)
+    description: Mapped[Words | None]
+    created_at: Mapped[Epoch]
+    updated_at: Mapped[Epoch]
+
+
+class FallbackChain(Model):
+    """Names to try when the targets of a request are exhausted."""
+
+    __tablename__ = "fallback_chains"
+
+    id: Mapped[TextKey]
+    name: Mapped[Words] = mapped_column(unique=True)
+    models_json: Mapped[Words]
+    match_json: Mapped[Words]
+    sort_order: Mapped[Whole] = mapped_column(server_default=ZERO)
+    enabled: Mapped[Flag] = mapped_column(server_default=ONE)
+    created_at: Mapped[Epoch]
+    updated_at: Mapped[Epoch]
+
+
+class AutoChannel(Model):
+    """How an `auto` channel is tuned, for everybody (`api_key_id` is '') or for one API key."""
+
+    __tablename__ = "auto_channels"
+
+    channel: Mapped[TextKey]
+    api_key_id: Mapped[TextKey]
+    weights_json: Mapped[Words | None]
+    exploration: Mapped[Real | None]
+    exclusions_json: Mapped[Words | None]
     created_at: Mapped[Epoch]
     updated_at: Mapped[Epoch]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import CheckConstraint
+from sqlalchemy import CheckConstraint, Index
 from sqlalchemy.orm import Mapped, mapped_column
 
 from omniroute.storage.models.base import ZERO, Epoch, Model, TextKey, Whole, Words
@@ -22,6 +22,54 @@ class HealthState(Model):
     data_json: Mapped[Words | None]
     created_at: Mapped[Epoch]
     updated_at: Mapped[Epoch]
+
+
+class Pacing(Model):
+    """When the next request may start at a paced connection: one row of the generic cell rate algorithm."""
+
+    __tablename__ = "pacing"
+
+    key: Mapped[TextKey]
+    next_slot_at: Mapped[Epoch]
+
+
+class Slot(Model):
+    """A place of a scope that a running request holds until it lets go, or until the lease ends."""
+
+    __tablename__ = "slots"
+    __table_args__ = (Index(None, "expires_at"),)
+
+    scope: Mapped[TextKey]
+    request_id: Mapped[TextKey]
+    owner: Mapped[Words]
+    expires_at: Mapped[Epoch]
+
+
+class RoutingCounter(Model):
+    """What a strategy remembers between requests (position, deck, head, last good target), as workers left it."""
+
+    __tablename__ = "routing_counters"
+
+    scope: Mapped[TextKey]
+    kind: Mapped[TextKey]
+    value_json: Mapped[Words]
+    updated_at: Mapped[Epoch]
+
+
+class SessionBinding(Model):
+    """Which connection and target a session stays with at a provider."""
+
+    __tablename__ = "session_bindings"
+    __table_args__ = (Index(None, "expires_at"), Index(None, "updated_at"))
+
+    session_hash: Mapped[TextKey]
+    provider: Mapped[TextKey]
+    connection_id: Mapped[Words]
+    target: Mapped[Words | None]
+    position: Mapped[Whole | None]
+    note: Mapped[Words | None]
+    updated_at: Mapped[Epoch]
+    expires_at: Mapped[Epoch]
 
 
 class JobRun(Model):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Index
 from sqlalchemy.orm import Mapped, mapped_column
 
-from omniroute.storage.models.base import ZERO, Epoch, Flag, Model, Real, TextKey, Whole, Words
+from omniroute.storage.models.base import ZERO, Digest, Epoch, Flag, Model, Real, TextKey, Whole, Words
 
 
 class RequestLog(Model):
@@ -53,6 +53,21 @@ class RequestLog(Model):
     bytes_out: Mapped[Whole]
     body_path: Mapped[Words | None]
     body_sha256: Mapped[Words | None]
+
+
+class Decision(Model):
+    """How one request was routed: candidates, exclusions, attempts; enough to decide again."""
+
+    __tablename__ = "decisions"
+    __table_args__ = (Index(None, "time"),)
+
+    request_id: Mapped[TextKey]
+    time: Mapped[Epoch]
+    policy_hash: Mapped[Words]
+    rng_seed: Mapped[Words]
+    """64 bits as hexadecimal digits: more than either database's integer holds with its sign."""
+    record: Mapped[Digest]
+    """Compressed JSON."""
 
 
 class _Usage:
