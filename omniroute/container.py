@@ -15,12 +15,19 @@ if TYPE_CHECKING:
     from omniroute.gateway.directory import Directories
     from omniroute.gateway.egress import Egress
     from omniroute.gateway.inference import Inference
+    from omniroute.gateway.routing import Routing
     from omniroute.gateway.stored_responses import StoredResponses
     from omniroute.gateway.transport import RoutedTransport
     from omniroute.services.access import AccessControl
+    from omniroute.services.aliases import Aliases, Hits
     from omniroute.services.audit import Audit
     from omniroute.services.backups import Backups
+    from omniroute.services.candidates import Candidates
+    from omniroute.services.chains import Chains
+    from omniroute.services.combo_reports import ComboReports
+    from omniroute.services.combos import Combos
     from omniroute.services.connections import Connections
+    from omniroute.services.decisions import Decisions
     from omniroute.services.health import Health
     from omniroute.services.keys import Keys
     from omniroute.services.lockout import Lockout
@@ -30,6 +37,7 @@ if TYPE_CHECKING:
     from omniroute.services.models import Models
     from omniroute.services.nodes import Nodes
     from omniroute.services.passwords import Passwords
+    from omniroute.services.routing_settings import RoutingSettings
     from omniroute.services.secrets_at_start import ServerSecrets
     from omniroute.services.sessions import Sessions
     from omniroute.services.usage import Usage
@@ -60,8 +68,17 @@ class Container:
     nodes: Nodes
     models: Models
     directories: Directories
+    routing: Routing
+    combos: Combos
+    combo_reports: ComboReports
+    aliases: Aliases
+    alias_hits: Hits
+    chains: Chains
+    candidates: Candidates
+    routing_settings: RoutingSettings
     egress: Egress
     usage: Usage
+    decisions: Decisions
     health: Health
     backups: Backups
     maintenance: Maintenance

@@ -14,16 +14,19 @@ from typing import TYPE_CHECKING
 
 from flask import Flask
 
-from omniroute import logging_setup
+from omniroute import __version__, logging_setup
 from omniroute.blueprints import guard as guards
 from omniroute.blueprints import liveness
 from omniroute.blueprints.dashboard import pages
 from omniroute.blueprints.dashboard import setup as dashboard
-from omniroute.blueprints.inference import chat, counting, me, responses
+from omniroute.blueprints.inference import chat, counting, decisions, me, responses
 from omniroute.blueprints.inference import models as inference_models
 from omniroute.blueprints.inference.lane import Application, Lane
 from omniroute.blueprints.management import (
+    aliases,
     auth,
+    chains,
+    combos,
     health,
     keys,
     metrics,
@@ -32,23 +35,35 @@ from omniroute.blueprints.management import (
     providers,
     usage,
 )
+from omniroute.blueprints.management import routing as management_routing
+from omniroute.blueprints.management import settings as management_settings
 from omniroute.container import Container, attach
 from omniroute.extensions import db, migrate
+from omniroute.gateway.admitted import admitted_targets
 from omniroute.gateway.clocks import Clocks
 from omniroute.gateway.counting import Counting
 from omniroute.gateway.directory import Directories
 from omniroute.gateway.egress import Egress
 from omniroute.gateway.inference import Inference
+from omniroute.gateway.routing import Routing
+from omniroute.gateway.session_keys import SessionKeys
 from omniroute.gateway.stored_responses import StoredResponses
 from omniroute.gateway.tokenizer import Tokenizer
 from omniroute.gateway.transport import HttpTransport, OnDemand, RoutedTransport
 from omniroute.providers import catalog
 from omniroute.services import first_start, secrets_at_start
 from omniroute.services.access import AccessControl
+from omniroute.services.aliases import Aliases, Hits
 from omniroute.services.audit import Audit
 from omniroute.services.backups import Backups
+from omniroute.services.candidates import Candidates
 from omniroute.services.catch_up import CatchUp
+from omniroute.services.chains import Chains
+from omniroute.services.checkups import Checkups
+from omniroute.services.combo_reports import ComboReports
+from omniroute.services.combos import Combos
 from omniroute.services.connections import Connections
+from omniroute.services.decisions import Decisions
 from omniroute.services.health import Health
 from omniroute.services.keys import Keys
 from omniroute.services.lockout import Lockout
@@ -61,6 +76,7 @@ from omniroute.services.passwords import Passwords
 from omniroute.services.probe import Prober
 from omniroute.services.reach import Reach
 from omniroute.services.response_store import ResponseStore
+from omniroute.services.routing_settings import RoutingSettings
 from omniroute.services.sessions import Sessions
 from omniroute.services.usage import Usage
 from omniroute.settings import Level, Settings
@@ -69,10 +85,12 @@ from omniroute.storage.log_writer import LogWriter
 from omniroute.storage.repositories import ciphertext
 from omniroute.storage.schema import ensure_schema
 from omniroute.storage.snapshot import SnapshotHolder
+from omniroute.storage.state import StateStore
 
 if TYPE_CHECKING:
     from omniroute.gateway.ports import Transport
     from omniroute.records import ApiKey
+    from omniroute.routing.health import Notice
 
 log = logging.getLogger(__name__)
 
@@ -82,14 +100,20 @@ _VIEWS = (
     counting,
     responses,
     me,
+    decisions,
     inference_models,
+    aliases,
     auth,
+    chains,
+    combos,
     health,
     keys,
     metrics,
     models,
     provider_nodes,
     providers,
+    management_routing,
+    management_settings,
     usage,
     pages,
 )
@@ -167,22 +191,36 @@ def _container(settings: Settings) -> Container:
     catalogue = catalog.load(settings.providers_file)
     directories = Directories(catalogue, snapshots.current, default_context=settings.context_length_default)
     snapshots.subscribe(directories.rebuild)
+    alias_hits = Hits(database)
+    routing = Routing.build(
+        store=StateStore(database, time.time),
+        directories=directories,
+        snapshot=snapshots.current,
+        fixed=settings.resilience_overrides,
+        gateway_version=__version__,
+        tell=_tell_of_health,
+        on_alias=alias_hits.note,
+    )
+    snapshots.subscribe(routing.rebuild)
     egress = Egress(settings)
     transport = RoutedTransport(
         HttpTransport(guard=egress, now=time.monotonic, ca_bundle=settings.ca_bundle),
         OnDemand(_sandbox),
     )
+    session_keys = SessionKeys(secrets.api_key_secret)
     request_log = LogWriter(database, settings.data_dir / "spool")
     metrics = Metrics(settings.data_dir / "runtime" / "metrics") if settings.metrics else NoMetrics()
     response_store = ResponseStore(database=database, cipher=cipher, now=time.time)
     inference = Inference(
-        directory=lambda: directories.current,
+        router=routing.router,
+        sessions=session_keys,
         transport=transport,
         request_log=request_log,
         observer=metrics,
         clocks=Clocks.of(settings),
         now=time.monotonic,
         wall=time.time,
+        sleep=time.sleep,
         max_in_flight=settings.worker_connections,
         sends_comments=settings.sse_comments,
         check_media_url=egress.check_foreign,
@@ -258,10 +296,48 @@ def _container(settings: Settings) -> Container:
             prober=prober,
             now=time.time,
         ),
-        models=Models(directories=directories),
+        models=Models(directories=directories, resolver=lambda: routing.resolvers.current),
         directories=directories,
+        routing=routing,
+        combos=Combos(
+            database=database,
+            snapshots=snapshots,
+            audit=audit,
+            resolver=lambda: routing.resolvers.current,
+            directory=lambda: directories.current,
+            now=time.time,
+        ),
+        combo_reports=ComboReports(
+            database=database,
+            snapshots=snapshots,
+            audit=audit,
+            resolver=lambda: routing.resolvers.current,
+            prober=prober,
+            checkups=Checkups(prober=prober, now=time.time, request_log=request_log),
+            now=time.time,
+        ),
+        aliases=Aliases(database=database, audit=audit, hits=alias_hits, now=time.time),
+        alias_hits=alias_hits,
+        chains=Chains(database=database, audit=audit, directories=directories, now=time.time),
+        candidates=Candidates(resolver=lambda: routing.resolvers.current, view=routing.view, now=time.time),
+        routing_settings=RoutingSettings(
+            database=database,
+            snapshots=snapshots,
+            audit=audit,
+            resolver=lambda: routing.resolvers.current,
+            directory=lambda: directories.current,
+            now=time.time,
+        ),
         egress=egress,
         usage=Usage(database=database, snapshots=snapshots, now=time.time),
+        decisions=Decisions(
+            database=database,
+            snapshots=snapshots,
+            resolver=lambda: routing.resolvers.current,
+            sessions=session_keys,
+            view=routing.view,
+            now=time.time,
+        ),
         health=Health(
             settings=settings,
             database=database,
@@ -278,14 +354,27 @@ def _container(settings: Settings) -> Container:
         maintenance=maintenance,
         inference=inference,
         counting=Counting(
-            resolve=inference.resolve, send=transport.send, now=time.monotonic, exactly=Tokenizer().count
+            targets=lambda caller, model, provider: admitted_targets(
+                routing.resolvers.current, caller, model, provider
+            ),
+            send=transport.send,
+            now=time.monotonic,
+            exactly=Tokenizer().count,
         ),
         stored_responses=StoredResponses(
-            store=response_store, resolve=inference.resolve, send=transport.send, now=time.monotonic, wall=time.time
+            store=response_store,
+            resolve=lambda name: directories.current.resolve(name),  # noqa: PLW0108 -- of the current configuration
+            send=transport.send,
+            now=time.monotonic,
+            wall=time.time,
         ),
         transport=transport,
         metrics=metrics,
     )
+
+
+def _tell_of_health(notice: Notice) -> None:
+    log.warning("%s", notice)
 
 
 def _sandbox() -> Transport:

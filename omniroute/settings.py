@@ -66,6 +66,7 @@ class Section(StrEnum):
     STORAGE = "Storage"
     SECURITY = "Security"
     INFERENCE = "Inference"
+    RESILIENCE = "Resilience"
     PROVIDERS = "Providers"
     LOGGING = "Logging"
 
@@ -597,6 +598,63 @@ class Settings:
         shown_default="system",
     )
 
+    # --- resilience
+    circuit_breaker_oauth_threshold: int | None = _set_by(
+        "OMNIROUTE_CIRCUIT_BREAKER_OAUTH_THRESHOLD",
+        _int(1, 1000),
+        None,
+        Section.RESILIENCE,
+        "Failures in a row that open the breaker of a provider with subscription logins; wins over what is stored.",
+    )
+    circuit_breaker_oauth_reset_ms: int | None = _set_by(
+        "OMNIROUTE_CIRCUIT_BREAKER_OAUTH_RESET_MS",
+        _dur_ms(1_000, 3_600_000),
+        None,
+        Section.RESILIENCE,
+        "How long that breaker stays open at first.",
+    )
+    circuit_breaker_api_key_threshold: int | None = _set_by(
+        "OMNIROUTE_CIRCUIT_BREAKER_API_KEY_THRESHOLD",
+        _int(1, 1000),
+        None,
+        Section.RESILIENCE,
+        "Failures in a row that open the breaker of a provider with API keys; wins over what is stored.",
+    )
+    circuit_breaker_api_key_reset_ms: int | None = _set_by(
+        "OMNIROUTE_CIRCUIT_BREAKER_API_KEY_RESET_MS",
+        _dur_ms(1_000, 3_600_000),
+        None,
+        Section.RESILIENCE,
+        "How long that breaker stays open at first.",
+    )
+    circuit_breaker_local_threshold: int | None = _set_by(
+        "OMNIROUTE_CIRCUIT_BREAKER_LOCAL_THRESHOLD",
+        _int(1, 1000),
+        None,
+        Section.RESILIENCE,
+        "Failures in a row that open the breaker of a provider with local providers; wins over what is stored.",
+    )
+    circuit_breaker_local_reset_ms: int | None = _set_by(
+        "OMNIROUTE_CIRCUIT_BREAKER_LOCAL_RESET_MS",
+        _dur_ms(1_000, 3_600_000),
+        None,
+        Section.RESILIENCE,
+        "How long that breaker stays open at first.",
+    )
+    rate_limit_max_wait_ms: int | None = _set_by(
+        "RATE_LIMIT_MAX_WAIT_MS",
+        _dur_ms(0, 300_000),
+        None,
+        Section.RESILIENCE,
+        "How long a request waits for its turn at a paced connection; wins over what is stored.",
+    )
+    rate_limit_max_queue_depth: int | None = _set_by(
+        "RATE_LIMIT_MAX_QUEUE_DEPTH",
+        _int(0, 10_000),
+        None,
+        Section.RESILIENCE,
+        "How many requests may wait at a connection; wins over what is stored.",
+    )
     # --- providers
     providers_file: Path | None = _set_by(
         "OMNIROUTE_PROVIDERS_FILE",
@@ -636,6 +694,21 @@ class Settings:
     """For each field that was set: where its value came from, such as `BASE_URL in ./.env`."""
     notices: tuple[Notice, ...] = field(default=(), repr=False, compare=False)
     """What the operator should be told about this configuration at start."""
+
+    @property
+    def resilience_overrides(self) -> Mapping[str, int]:
+        """Settings of resilience that the environment decides, by their public path."""
+        given = {
+            "providerBreaker.oauth.failureThreshold": self.circuit_breaker_oauth_threshold,
+            "providerBreaker.oauth.resetTimeoutMs": self.circuit_breaker_oauth_reset_ms,
+            "providerBreaker.apikey.failureThreshold": self.circuit_breaker_api_key_threshold,
+            "providerBreaker.apikey.resetTimeoutMs": self.circuit_breaker_api_key_reset_ms,
+            "providerBreaker.local.failureThreshold": self.circuit_breaker_local_threshold,
+            "providerBreaker.local.resetTimeoutMs": self.circuit_breaker_local_reset_ms,
+            "requestQueue.maxWaitMs": self.rate_limit_max_wait_ms,
+            "requestQueue.maxQueueDepth": self.rate_limit_max_queue_depth,
+        }
+        return {path: value for path, value in given.items() if value is not None}
 
     @classmethod
     def load(

@@ -159,6 +159,9 @@ ROUTES: Final[tuple[Route, ...]] = (
     *(Route(GET, f"{mount}/api/tags", Tier.C, Family.OLLAMA, endpoint="models") for mount in OLLAMA_MOUNTS),
     *(Route(POST, f"{mount}/api/show", Tier.C, Family.OLLAMA, endpoint="models") for mount in OLLAMA_MOUNTS),
     *(Route(GET, f"{mount}/api/version", Tier.P, Family.OLLAMA) for mount in OLLAMA_MOUNTS),
+    *_inference(GET, "/routing/decisions/<request_id>", "routing/decisions"),
+    *_inference(GET, "/combos", "models"),
+    *_inference(GET, "/auto-combo/<path:channel>/candidates", "models"),
     *_inference(GET, "/models", "models"),
     *_inference(GET, "/models/<path:model>", "models"),
     Route(GET, "/v1", Tier.P, Family.OPENAI),
@@ -210,6 +213,46 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route(CHANGE, "/api/keys/<key_id>", Tier.M_WRITE),
     Route(DELETE, "/api/keys/<key_id>", Tier.M_WRITE),
     Route(POST, "/api/keys/<key_id>/regenerate", Tier.M_WRITE),
+    # combos and other names for models
+    Route(GET, "/api/combos", Tier.M_READ),
+    Route(POST, "/api/combos", Tier.M_WRITE),
+    Route(POST, "/api/combos/reorder", Tier.M_WRITE),
+    Route(GET, "/api/combos/default", Tier.M_READ),
+    Route(CHANGE, "/api/combos/default", Tier.M_WRITE),
+    Route(POST, "/api/combos/test", Tier.M_WRITE),
+    Route(GET, "/api/combos/metrics", Tier.M_READ),
+    Route(DELETE, "/api/combos/metrics", Tier.M_WRITE),
+    Route(GET, "/api/combos/auto", Tier.M_READ),
+    Route(GET, "/api/combos/auto/<path:channel>", Tier.M_READ),
+    Route(CHANGE, "/api/combos/auto/<path:channel>", Tier.M_WRITE),
+    Route(GET, "/api/combos/<combo_id>", Tier.M_READ),
+    Route(CHANGE, "/api/combos/<combo_id>", Tier.M_WRITE),
+    Route(DELETE, "/api/combos/<combo_id>", Tier.M_WRITE),
+    *(
+        Route(methods, path, tier)
+        for path in ("/api/models/alias", "/api/settings/model-aliases")
+        for methods, tier in ((GET, Tier.M_READ), (CHANGE, Tier.M_WRITE), (DELETE, Tier.M_WRITE))
+    ),
+    Route(GET, "/api/model-combo-mappings", Tier.M_READ),
+    Route(POST, "/api/model-combo-mappings", Tier.M_WRITE),
+    Route(GET, "/api/model-combo-mappings/<mapping_id>", Tier.M_READ),
+    Route(CHANGE, "/api/model-combo-mappings/<mapping_id>", Tier.M_WRITE),
+    Route(DELETE, "/api/model-combo-mappings/<mapping_id>", Tier.M_WRITE),
+    Route(GET, "/api/fallback/chains", Tier.M_READ),
+    Route(POST, "/api/fallback/chains", Tier.M_WRITE),
+    Route(DELETE, "/api/fallback/chains", Tier.M_WRITE),
+    Route(GET, "/api/fallback/chains/<chain_id>", Tier.M_READ),
+    Route(CHANGE, "/api/fallback/chains/<chain_id>", Tier.M_WRITE),
+    Route(DELETE, "/api/fallback/chains/<chain_id>", Tier.M_WRITE),
+    # routing
+    Route(GET, "/api/settings", Tier.M_READ),
+    Route(CHANGE, "/api/settings", Tier.M_WRITE),
+    Route(GET, "/api/settings/combo-defaults", Tier.M_READ),
+    Route(CHANGE, "/api/settings/combo-defaults", Tier.M_WRITE),
+    Route(POST, "/api/routing/simulate", Tier.M_READ),
+    Route(POST, "/api/playground/simulate-route", Tier.M_READ),
+    Route(GET, "/api/routing/decisions/<request_id>", Tier.M_READ),
+    Route(POST, "/api/routing/replay", Tier.M_READ),
     # usage and audit
     Route(GET, "/api/usage/logs", Tier.M_READ),
     Route(GET, "/api/usage/call-logs", Tier.M_READ),
@@ -244,6 +287,9 @@ _ROOT_INFERENCE: Final = (
     "/audio",
     "/files",
     "/providers",
+    "/routing",
+    "/combos",
+    "/auto-combo",
 )
 
 MethodTable = Mapping[str, Route]

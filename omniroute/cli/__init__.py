@@ -59,6 +59,17 @@ COMMANDS: Final[dict[str, Entry]] = {
     "doctor": Entry("omniroute.cli.doctor:command", "Check this installation and say how to mend it."),
     "reset-password": Entry("omniroute.cli.setup_access:command", "Set a new dashboard password."),
     "keys": Entry("omniroute.cli.keys:command", "Create, list and revoke API keys."),
+    "simulate": Entry(
+        "omniroute.cli.routing:simulate", "Show who would be tried for a request, in which order; none is sent."
+    ),
+    "explain": Entry(
+        "omniroute.cli.routing:explain",
+        "Say in words how a request was routed: who was tried, who was left out, and why.",
+    ),
+    "replay": Entry(
+        "omniroute.cli.routing:replay",
+        "Replay recorded requests against another policy. Nothing is sent and nothing is changed.",
+    ),
     "migrate": Entry("omniroute.cli.migrate:command", "Bring the database to the schema of this version."),
     "env": Entry("omniroute.cli.environment:command", "Show the settings in effect and where they come from."),
     "sandbox": Entry("omniroute.cli.sandbox:command", "Run the simulated provider as a server of its own."),

@@ -68,7 +68,7 @@ class Settlement:
         if self.record.ttft_ms is None:
             self.record.ttft_ms = self.elapsed_ms()
 
-    def settle(
+    def end(
         self,
         outcome: str,
         *,
@@ -77,10 +77,7 @@ class Settlement:
         error_code: str | None = None,
         bytes_out: int = 0,
     ) -> None:
-        """Write the record: outcome `success`, `failed`, `cancelled` or `truncated`."""
-        if self.is_settled:
-            return
-        self.is_settled = True
+        """Fill in what became of the request: outcome `success`, `failed`, `cancelled` or `truncated`."""
         record = self.record
         record.outcome = outcome
         record.status = status
@@ -94,10 +91,18 @@ class Settlement:
             record.cache_read = usage.cache_read
             record.cache_write = usage.cache_write
             record.reasoning = usage.reasoning
+
+    def write(self) -> None:
+        """Write the record, once."""
+        if self.is_settled:
+            return
+        self.is_settled = True
+        record = self.record
         if self._is_private:
             record.requested_model = ""
             record.tag = None
             record.session_hash = None
             record.attempts = ()
+            record.decision = None
         self._log.put(record)
         self._observer.observe(record)

@@ -20,7 +20,6 @@ from omniroute.formats.canonical import Request
 from omniroute.formats.splice import TopLevel, scan, splice
 from omniroute.formats.token_count import TextCounter, count
 from omniroute.formats.wire import WireFormat
-from omniroute.gateway.admitted import admitted_targets
 from omniroute.gateway.dialects import DIALECTS, Surface
 from omniroute.gateway.directory import Target
 from omniroute.gateway.driver import in_ascii, read_all
@@ -31,6 +30,7 @@ from omniroute.providers import requests
 from omniroute.providers.profiles import is_vendor, preferred_format
 from omniroute.providers.requests import Endpoint
 from omniroute.providers.upstream import Deadlines, UpstreamRequest
+from omniroute.services.access import Caller
 
 log = logging.getLogger(__name__)
 
@@ -54,18 +54,18 @@ class Counting:
     def __init__(
         self,
         *,
-        resolve: Callable[[str, str | None], Sequence[Target]],
+        targets: Callable[[Caller, str, str | None], Sequence[Target]],
         send: Callable[[UpstreamRequest], UpstreamResponse],
         now: Callable[[], float],
         exactly: TextCounter,
     ) -> None:
-        """`resolve` takes a model name, and the only provider if the path names one.
+        """`targets` takes the caller, a model name, and the only provider if the path names one.
 
         `now` is a monotonic clock in seconds; `exactly` counts texts of models whose vocabulary is known.
         """
         self._exactly = exactly
         self._resting: dict[str, float] = {}
-        self._resolve = resolve
+        self._targets = targets
         self._send = send
         self._now = now
 
@@ -105,7 +105,7 @@ class Counting:
         return self._count(call, top, call.model or "", WireFormat.GEMINI)
 
     def _count(self, call: Call, top: TopLevel, model: str, wire_format: WireFormat) -> Answer:
-        targets = admitted_targets(call.caller, model, lambda name: self._resolve(name, call.provider))
+        targets = self._targets(call.caller, model, call.provider)
         member = _MEMBERS[wire_format]
         first = targets[0]
         told = self._told(call, top, first, wire_format)

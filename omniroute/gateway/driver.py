@@ -7,15 +7,15 @@ of a stream, or a failure. Knows nothing of the client's socket.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from omniroute.errors import (
     InternalError,
     OmniRouteError,
+    UnsupportedFeature,
     UpstreamError,
     UpstreamProtocolError,
     UpstreamTimeout,
@@ -29,24 +29,32 @@ from omniroute.formats.translate import ErrorInside
 from omniroute.formats.usage import Usage
 from omniroute.gateway.clocks import Clocks
 from omniroute.gateway.directory import Target
-from omniroute.gateway.exchange import Exchange, Inquiry, exchange_with, exchange_without_tokens
+from omniroute.gateway.exchange import Exchange, Inquiry, can_be_asked, exchange_with, exchange_without_tokens
 from omniroute.gateway.faults import error_for
 from omniroute.gateway.handover import Call, Handover, OpenStream, Refusal, WholeAnswer
+from omniroute.gateway.knobs import Refusals, droppable, without
 from omniroute.gateway.ports import ReadTimeout, UpstreamResponse
+from omniroute.gateway.refusal import UNSUPPORTED, Situation, refusal, target_of
 from omniroute.providers import classify, requests
+from omniroute.providers.hints import spent_until
 from omniroute.providers.profiles import preferred_format
 from omniroute.providers.upstream import UpstreamRequest
 from omniroute.records import AttemptRecord
-from omniroute.routing.attempts import Policy, Tried, most_telling, plan
-from omniroute.routing.failures import Failure, FailureClass, Sent, Success
+from omniroute.routing.attempts import Attempt, Candidate, Kind, Outcome, PassedOver, Verdict, Wait
+from omniroute.routing.failures import Failure, FailureClass, Scope, Sent, Success
+from omniroute.routing.plan import Exclusion
 
 if TYPE_CHECKING:
     from omniroute.gateway.accounting import Settlement
+    from omniroute.gateway.router import Route
 
 MAX_ANSWER_BYTES: Final = 64 << 20
 _MAX_ERROR_BYTES: Final = 256 << 10
 _ERROR_WAIT_S: Final = 10.0
 """How long the body of a refusal is waited for: its status says most, and the next target waits meanwhile."""
+_LONGEST_WAKE_S: Final = 5.0
+"""How long those who waited for the same cooldown may be held back for one another."""
+_RATE_HEADER: Final = "ratelimit"
 _LEAST_SECRET: Final = 8
 """Header values of a node count as secrets, but short ones (`1`, `true`) stand in many texts by chance."""
 _UNSTREAMED: Final = re.compile(r"application/(?:[a-z.+-]*\+)?json|text/html|text/plain")
@@ -71,7 +79,7 @@ class _Rejection:
 
 
 class Driver:
-    """Tries the targets of one request."""
+    """Tries the candidates of one request."""
 
     def __init__(
         self,
@@ -84,7 +92,9 @@ class Driver:
         started: float,
         now: Callable[[], float],
         wall: Callable[[], float],
+        sleep: Callable[[float], None],
         sends_comments: bool,
+        knobs: Refusals,
     ) -> None:
         """`started`: when the request began on the monotonic clock `now`; `wall` is the time of day in seconds."""
         self.stage = "connecting"
@@ -96,71 +106,139 @@ class Driver:
         self._started = started
         self._now = now
         self._wall = wall
+        self._sleep = sleep
         self._sends_comments = sends_comments
+        self._knobs = knobs
         self._number = 0
+        self._is_hurried = False
+        self._is_woken = False
+        self._deadline = started + clocks.before_commit_s
+        self._route: Route | None = None
+        self._tried: tuple[Candidate, Kind] | None = None
+        self._unsupported: UnsupportedFeature | None = None
         self._rejections: dict[int, _Rejection] = {}
 
-    def serve(self, targets: Sequence[Target]) -> Handover:
-        """Try the targets in turn.
+    def serve(self, route: Route) -> Handover:
+        """Try the candidates of a route in turn.
 
         Raises:
-            OmniRouteError: no target can be asked this.
+            OmniRouteError: a fault of our own.
         """
-        policy = Policy(deadline=self._started + self._clocks.before_commit_s)
-        attempts = plan(targets, policy, now=self._now)
-        step = next(attempts)
+        self._route = route
+        before_commit_s = self._clocks.before_commit_s
+        self._is_hurried = route.config.timeout_ms is not None
+        if route.config.timeout_ms is not None:
+            before_commit_s = min(before_commit_s, route.config.timeout_ms / 1000)
+        self._deadline = self._started + before_commit_s
+        loop = route.steps(lambda: self._deadline - self._now())
+        served: WholeAnswer | OpenStream | None = None
+        answer: Outcome | None = None
         while True:
-            self.stage = "connecting"
-            outcome = self._attempt(step.candidate, step.number)
-            if isinstance(outcome, Failure) and outcome.kind == "opaque_token":
-                outcome = self._again_without_tokens(step.candidate, step.number, outcome)
-            if not isinstance(outcome, Failure):
-                with suppress(StopIteration):
-                    attempts.send(Success())
-                return outcome
             try:
-                step = attempts.send(outcome)
+                step = loop.send(answer)
             except StopIteration as stop:
-                return self._refuse(stop.value)
+                return served if served is not None else self._refuse(route, stop.value)
+            answer = None
+            if isinstance(step, Wait):
+                self._wait(route, step)
+            else:
+                answer, served = self._try(route, step)
 
-    def _refuse(self, tried: Sequence[Tried[Target]]) -> Refusal:
-        if not tried:
-            return Refusal(UpstreamTimeout("total"))
-        chosen = most_telling(tried)
-        if chosen.failure.kind == "context_length":
-            chosen = max((one for one in tried if one.failure.kind == chosen.failure.kind), key=_window_of)
-        elif chosen.failure.failure_class in _LIMITS:
-            chosen = min((one for one in tried if one.failure.failure_class in _LIMITS), key=_wait_of)
-        failure = self._with_numbers(chosen)
-        error = error_for(failure, chosen.candidate.provider.name, wall=self._wall())
-        rejection = self._rejections.get(id(chosen.failure))
+    def _wait(self, route: Route, step: Wait) -> None:
+        self.stage = "waiting"
+        self._sleep(step.seconds)
+        self._is_woken = step.reason == "cooldown"
+        route.waited(step.reason, step.seconds)
+
+    def _try(self, route: Route, step: Attempt) -> tuple[Outcome, WholeAnswer | OpenStream | None]:
+        """Carry out one attempt: what to tell the loop, and the answer if there is one."""
+        candidate = step.candidate
+        target = target_of(candidate)
+        if not can_be_asked(self._inquiry.dialect, target):
+            return self._pass_over(candidate, _not_spoken(self._inquiry, target)), None
+        self.stage = "queued"
+        if self._is_woken:
+            self._is_woken = False
+            route.woken(candidate, min(_LONGEST_WAKE_S, self._deadline - self._now()))
+        passed = route.enter(candidate, step.patience_s, self._clocks.before_commit_s)
+        if passed is not None:
+            return passed, None
+        self.stage = "connecting"
+        self._tried = (candidate, step.kind)
+        started_at = self._wall()
+        try:
+            outcome = self._attempt(target)
+            if isinstance(outcome, Failure):
+                outcome = self._mended(target, outcome)
+        except UnsupportedFeature as error:  # another target may be able to say it
+            route.release()
+            return self._pass_over(candidate, error), None
+        except BaseException:
+            route.failed(candidate, _ENDED_BY_US, started_at)
+            raise
+        if isinstance(outcome, Failure):
+            route.failed(candidate, outcome, started_at)
+            return outcome, None
+        headers = outcome.headers if isinstance(outcome, WholeAnswer) else outcome.response.headers
+        route.opened(candidate, started_at, paused_until=self._paused_until(headers))
+        return Success(), outcome
+
+    def _paused_until(self, headers: Mapping[str, str]) -> float | None:
+        """Return until when a provider that served says that nothing is left."""
+        if not any(_RATE_HEADER in name for name in headers):
+            return None
+        return spent_until(headers, now=self._wall())
+
+    def _pass_over(self, candidate: Candidate, error: UnsupportedFeature) -> PassedOver:
+        self._unsupported = self._unsupported or error
+        return PassedOver(
+            Exclusion(candidate.option.name, UNSUPPORTED, candidate.account.id, detail=error.message[:200])
+        )
+
+    def _mended(self, target: Target, refused: Failure) -> WholeAnswer | OpenStream | Failure:
+        """Ask a target once more where its refusal says what to leave out."""
+        if self._now() >= self._deadline:
+            return refused
+        if refused.kind == "opaque_token":
+            return self._again_without_tokens(target, refused)
+        if refused.kind == "unsupported_param":
+            return self._again_without_knob(target, refused)
+        return refused
+
+    def _again_without_knob(self, target: Target, refused: Failure) -> WholeAnswer | OpenStream | Failure:
+        member = droppable(refused.param)
+        if member is None or member in self._knobs.of(target.name):
+            return refused
+        self._knobs.note(target.name, member)
+        return self._attempt(target)
+
+    def _refuse(self, route: Route, verdict: Verdict) -> Refusal:
+        error, failure = refusal(
+            Situation(
+                requested=route.requested,
+                plan=route.plan,
+                verdict=verdict,
+                is_combo=route.is_combo,
+                wall=self._wall(),
+                count=self._counted,
+                unsupported=self._unsupported,
+                pinned=route.pin_gone,
+            )
+        )
+        rejection = self._rejections.get(id(failure))
         return Refusal(error, None if rejection is None else (rejection.status, rejection.body))
 
-    def _again_without_tokens(
-        self, target: Target, number: int, refused: Failure
-    ) -> WholeAnswer | OpenStream | Failure:
+    def _again_without_tokens(self, target: Target, refused: Failure) -> WholeAnswer | OpenStream | Failure:
         """Ask a target once more that refused an opaque token of the history, now without any."""
         try:
             exchange = exchange_without_tokens(self._inquiry, target)
-            if exchange is None or self._now() >= self._started + self._clocks.before_commit_s:
+            if exchange is None:
                 return refused
-            outcome = self._attempt(target, number + 1, exchange)
+            outcome = self._attempt(target, exchange)
         except OmniRouteError:  # passed on unread before, and no request that could be said in another way
             return refused
         # The first refusal is about what the client sent.
         return refused if isinstance(outcome, Failure) and outcome.kind == refused.kind else outcome
-
-    def _with_numbers(self, chosen: Tried[Target]) -> Failure:
-        """Fill in what a provider left unsaid of a request that is too long: the model's window, and our own count."""
-        failure = chosen.failure
-        if failure.kind != "context_length":
-            return failure
-        limit = _window_of(chosen) or None
-        used = failure.used
-        if used is None:
-            used = self._counted(chosen.candidate)
-            used = used if limit is None else max(used, limit + 1)
-        return replace(failure, used=used, limit=limit)
 
     def _counted(self, target: Target) -> int:
         inquiry = self._inquiry
@@ -170,9 +248,7 @@ class Driver:
         except OmniRouteError:  # it was passed on unread, and is no request that we understand
             return estimate(inquiry.top.body.decode())
 
-    def _attempt(
-        self, target: Target, number: int, exchange: Exchange | None = None
-    ) -> WholeAnswer | OpenStream | Failure:
+    def _attempt(self, target: Target, exchange: Exchange | None = None) -> WholeAnswer | OpenStream | Failure:
         self._number += 1
         clock = _Clock(self._settlement.elapsed_ms())
         exchange = exchange or exchange_with(self._inquiry, target)
@@ -183,7 +259,7 @@ class Driver:
         failure: Failure | None = _ENDED_BY_US
         is_handed_over = False
         try:
-            request = self._request(exchange, target, number)
+            request = self._request(exchange, target)
             answer_by = self._now() + request.deadlines.total_s
             response = self._send(request)
             clock.connected_ms = self._settlement.elapsed_ms()
@@ -204,7 +280,7 @@ class Driver:
             failure = self._classified(response.status, response.headers, inside.data, exchange)
             return failure
         except (UpstreamError, UrlBlocked) as error:
-            failure = _failure_of(error)
+            failure = failure_of(error)
             return failure
         except (UnicodeDecodeError, RecursionError):
             if response is None:  # not while the provider's bytes were read
@@ -212,28 +288,48 @@ class Driver:
             failure = Failure("protocol", FailureClass.TRANSIENT, message=_UNREADABLE)
             return failure
         except OmniRouteError as error:
-            failure = Failure("untranslatable", FailureClass.CALLER_FAULT, message=error.message, sent=Sent.NONE)
+            failure = Failure(
+                "untranslatable", FailureClass.CALLER_FAULT, message=error.message, sent=Sent.NONE, scope=Scope.REQUEST
+            )
             raise
         except Exception:
-            failure = Failure("internal", FailureClass.UNKNOWN)
+            failure = Failure("internal", FailureClass.UNKNOWN, scope=Scope.REQUEST)
             raise
         finally:
             if response is not None and not is_handed_over:
                 response.close()
-            self._settlement.add_attempt(
-                AttemptRecord(
-                    provider=target.provider.prefix,
-                    connection_id=target.connection_id,
-                    model=target.model,
-                    status=response.status if response is not None else None,
-                    failure_class=None if failure is None else failure.failure_class.value,
-                    kind=None if failure is None else failure.kind,
-                    started_ms=clock.started_ms,
-                    connected_ms=clock.connected_ms,
-                    first_content_ms=clock.content_ms,
-                    ended_ms=self._settlement.elapsed_ms(),
-                )
+            self._note_attempt(target, clock, failure, None if response is None else response.status)
+
+    def _note_attempt(self, target: Target, clock: _Clock, failure: Failure | None, status: int | None) -> None:
+        ended_ms = self._settlement.elapsed_ms()
+        self._settlement.add_attempt(
+            AttemptRecord(
+                provider=target.provider.prefix,
+                connection_id=target.connection_id,
+                model=target.model,
+                status=status,
+                failure_class=None if failure is None else failure.failure_class.value,
+                kind=None if failure is None else failure.kind,
+                started_ms=clock.started_ms,
+                connected_ms=clock.connected_ms,
+                first_content_ms=clock.content_ms,
+                ended_ms=ended_ms,
             )
+        )
+        if self._route is None or self._tried is None:
+            return
+        candidate, kind = self._tried
+        self._route.draft.attempt(
+            candidate.option.name,
+            candidate.account.id,
+            started_ms=clock.started_ms,
+            ended_ms=ended_ms,
+            kind=kind.value,
+            headers_ms=clock.connected_ms,
+            content_ms=clock.content_ms,
+            failure=failure,
+            status=status,
+        )
 
     def _note_target(self, target: Target, exchange: Exchange) -> None:
         record = self._settlement.record
@@ -241,11 +337,14 @@ class Driver:
         record.connection_id = target.connection_id
         record.upstream_format = exchange.format.value
 
-    def _request(self, exchange: Exchange, target: Target, number: int) -> UpstreamRequest:
+    def _request(self, exchange: Exchange, target: Target) -> UpstreamRequest:
         body = exchange.body()
+        refused = self._knobs.of(target.name)
+        if refused:
+            body = without(body, refused)
         deadlines = self._clocks.stream if self._inquiry.is_stream else self._clocks.answer
-        if number > 1:  # what is left of the whole request is all that a later target gets
-            deadlines = deadlines.within(self._started + self._clocks.before_commit_s - self._now())
+        if self._number > 1 or self._is_hurried:  # what is left of the whole request is all that a target gets
+            deadlines = deadlines.within(self._deadline - self._now())
         return requests.build(
             exchange.endpoint,
             model=target.model,
@@ -332,23 +431,14 @@ def _no_trailer(usage: Usage) -> bytes:
     return b""
 
 
-_LIMITS: Final = frozenset({FailureClass.RATE_LIMIT, FailureClass.QUOTA, FailureClass.LOCAL})
 _UNREADABLE: Final = "The provider's answer is not readable text."
 _ENDED_BY_US: Final = Failure("cancelled", FailureClass.CANCELLED)
 """An attempt that neither served nor failed: the client left, or the server stopped."""
 
 
-def _window_of(tried: Tried[Target]) -> int:
-    """Return how much the target takes: in its own words, else as the catalogue has it; 0 when nobody says."""
-    facts = tried.candidate.facts
-    return tried.failure.limit or (facts.context if facts is not None and facts.context else 0)
-
-
-def _wait_of(tried: Tried[Target]) -> float:
-    """Return when the target may serve again; last of all one whose account lacks credit."""
-    if tried.failure.kind in {"no_credit", "blocked"}:
-        return float("inf")
-    return tried.failure.retry_after_s or 0.0
+def _not_spoken(inquiry: Inquiry, target: Target) -> UnsupportedFeature:
+    lacks = "compact conversations" if inquiry.dialect.sub_path else "serve conversations"
+    return UnsupportedFeature(f"{target.provider.name} does not {lacks}.", param="model")
 
 
 def _says_stream(response: UpstreamResponse) -> bool:
@@ -356,10 +446,11 @@ def _says_stream(response: UpstreamResponse) -> bool:
     return "event-stream" in content_type or "ndjson" in content_type
 
 
-def _failure_of(error: UpstreamError | UrlBlocked) -> Failure:
+def failure_of(error: UpstreamError | UrlBlocked) -> Failure:
+    """Return what an error of the transport means."""
     match error:
         case UrlBlocked():
-            return Failure("blocked", FailureClass.LOCAL, message=error.message, sent=Sent.NONE)
+            return Failure("blocked", FailureClass.LOCAL, message=error.message, sent=Sent.NONE, scope=Scope.PROVIDER)
         case UpstreamUnreachable():
             return Failure("transport", FailureClass.TRANSIENT, sent=Sent.NONE)
         case UpstreamTimeout():

@@ -8,6 +8,7 @@ from typing import Any, Final, Protocol
 
 from omniroute.errors import OmniRouteError
 from omniroute.formats.usage import Usage
+from omniroute.gateway.asks import NO_ASKS, Asks
 from omniroute.gateway.dialects import RelayedStream, Surface
 from omniroute.gateway.directory import Target
 from omniroute.gateway.ports import UpstreamResponse
@@ -24,6 +25,7 @@ class Call:
 
     Attributes:
         model, is_stream: what the path says, for the formats that say it there; None leaves it to the body.
+        asks: what its headers say about routing.
         provider: the only one that may serve it, where the path names one.
     """
 
@@ -39,6 +41,7 @@ class Call:
     model: str | None = None
     is_stream: bool | None = None
     provider: str | None = None
+    asks: Asks = NO_ASKS
 
 
 class Body(Iterator[bytes], Protocol):

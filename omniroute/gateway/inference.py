@@ -11,7 +11,9 @@ Nothing here reads Flask's context or the database.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
 
 from omniroute.errors import InternalError, ServerDraining, UrlBlocked
 from omniroute.formats.canonical import Token
@@ -20,21 +22,46 @@ from omniroute.formats.splice import TopLevel
 from omniroute.gateway.accounting import Observer, RequestLog, Settlement
 from omniroute.gateway.clocks import Clocks
 from omniroute.gateway.dialects import DIALECTS, Dialect
-from omniroute.gateway.directory import Directory, Target
 from omniroute.gateway.driver import Driver
 from omniroute.gateway.exchange import Continued, Inquiry, Kept
+from omniroute.gateway.features import features_of
 from omniroute.gateway.handover import Answer, Call
+from omniroute.gateway.knobs import Refusals
 from omniroute.gateway.media_fetch import MediaFetch
 from omniroute.gateway.ports import Transport
 from omniroute.gateway.reasoning_store import ReasoningStore
-from omniroute.gateway.response_state import NoResponses, ResponseStore, Resumed, keep_issued, keep_issuer
+from omniroute.gateway.resolver import Resolved
+from omniroute.gateway.response_state import (
+    NoResponses,
+    Origin,
+    ResponseStore,
+    Resumed,
+    keep_issued,
+    keep_issuer,
+    origin_gone,
+    pin_gone,
+)
+from omniroute.gateway.router import Route, Router
 from omniroute.gateway.run import Run
+from omniroute.gateway.session_keys import SessionKeys
 from omniroute.records import RequestRecord
+from omniroute.routing.options import Block
+
+_RESERVE_SCOPE: Final = "reserve:use"
 
 
 def _refuse_url(url: str) -> tuple[str, ...]:
     del url
     raise UrlBlocked
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A planned request, what to show for its session, and what of it was ignored."""
+
+    route: Route
+    session: str | None
+    warnings: tuple[str, ...]
 
 
 class Inference:
@@ -43,13 +70,15 @@ class Inference:
     def __init__(
         self,
         *,
-        directory: Callable[[], Directory],
+        router: Router,
+        sessions: SessionKeys,
         transport: Transport,
         request_log: RequestLog,
         observer: Observer,
         clocks: Clocks,
         now: Callable[[], float],
         wall: Callable[[], float],
+        sleep: Callable[[float], None],
         max_in_flight: int,
         sends_comments: bool = True,
         check_media_url: Callable[[str], tuple[str, ...]] = _refuse_url,
@@ -60,7 +89,10 @@ class Inference:
         `check_media_url` returns where a host may be reached, and raises UrlBlocked for an address that callers may
         not have fetched; by default for all.
         """
-        self._directory = directory
+        self.router = router
+        self._sessions = sessions
+        self._knobs = Refusals(now=now)
+        self._sleep = sleep
         self._transport = transport
         self._request_log = request_log
         self._observer = observer
@@ -108,10 +140,40 @@ class Inference:
         for run in list(self.runs.values()):
             run.stop_for_drain()
 
-    def resolve(self, model: str, provider: str | None = None) -> Sequence[Target]:
-        """Return the targets of a model name under the current configuration, of one provider only if it is named."""
-        directory = self._directory()
-        return directory.resolve(model) if provider is None else directory.resolve_at(provider, model)
+    def resolve(self, model: str | None, call: Call) -> Resolved:
+        """Return what a model name stands for and what of it the caller may use; see :class:`Resolver`."""
+        return self.router.resolver().resolve(model, provider=call.provider, caller=call.caller)
+
+    def begin(
+        self, call: Call, inquiry: Inquiry, resolved: Resolved, *, origin: Origin | None, started: float
+    ) -> Begun:
+        """Plan a request that began at `started` on the monotonic clock.
+
+        Where an id in the request belongs to a connection (`origin`), no other may serve it.
+        """
+        asks = call.asks
+        is_plain = is_single(resolved.block)
+        session = self._sessions.find(
+            call.caller.key_id, asks, inquiry.top, inquiry.dialect.format, derives=not is_plain
+        )
+        features = features_of(
+            inquiry, asks, key_id=call.caller.key_id, session=session, is_plain=is_plain, may_reserve=_may_reserve(call)
+        )
+        pin = asks.connection_id if origin is None else origin.connection_id
+        if pin is not None:
+            features = replace(features, connection_id=pin)
+        route = self.router.begin(
+            request_id=call.request_id,
+            requested=resolved.requested,
+            resolved=resolved,
+            features=features,
+            started=started,
+        )
+        if origin is not None:
+            route.pin_gone = origin_gone()
+        elif pin is not None:
+            route.pin_gone = pin_gone(pin)
+        return Begun(route, session.shown, (*asks.warnings, *session.warnings))
 
     # --- parts of a run ----------------------------------------------------------------------------------------------
 
@@ -166,5 +228,18 @@ class Inference:
             started=started,
             now=self.now,
             wall=self.wall,
+            sleep=self._sleep,
             sends_comments=self.sends_comments,
+            knobs=self._knobs,
         )
+
+
+def is_single(block: Block) -> bool:
+    """Say whether there is but one candidate: nothing has to be found out about the request to order it."""
+    step = block.steps[0] if len(block.steps) == 1 else None
+    return step is not None and step.option is not None and len(step.option.accounts) == 1 and not block.scope
+
+
+def _may_reserve(call: Call) -> bool:
+    key = call.caller.key
+    return call.asks.has_priority and key is not None and _RESERVE_SCOPE in key.scopes

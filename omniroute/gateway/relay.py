@@ -11,10 +11,10 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
-from omniroute.errors import OmniRouteError, ServerDraining, UpstreamProtocolError, UpstreamTimeout
+from omniroute.errors import OmniRouteError, ServerDraining, UpstreamError, UpstreamProtocolError, UpstreamTimeout
 from omniroute.formats.error_shapes import is_error_event
 from omniroute.gateway.dialects import Dialect
-from omniroute.gateway.driver import without_secrets
+from omniroute.gateway.driver import failure_of, without_secrets
 from omniroute.gateway.faults import error_for, is_ours_to_mend
 from omniroute.gateway.handover import CANCELLED_STATUS, ClientGone, OpenStream, Refusal
 from omniroute.gateway.ports import ReadTimeout
@@ -165,7 +165,7 @@ class EventStream:
             usage = self._opened.stream.usage
             if self._opened.at_end is not None:
                 self._opened.at_end(self._opened.stream)
-        self._run.settlement.settle("success", status=200, usage=usage, bytes_out=self._bytes_out + last_bytes)
+        self._run.settle("success", status=200, usage=usage, bytes_out=self._bytes_out + last_bytes)
 
     def _end_without_terminal(self, opened: OpenStream) -> bytes:
         """The provider's bytes ended, or another greenlet ended them."""
@@ -184,6 +184,7 @@ class EventStream:
         """The provider reported an error in mid-stream: its meaning goes to the client, in the client's dialect."""
         data = without_secrets(opened.stream.error or b"{}", opened.endpoint)
         failure = classify.classify(opened.endpoint.format, 200, {}, data, now=self._run.wall())
+        self._run.broke_off(failure)
         error = error_for(failure, opened.target.provider.name, wall=self._run.wall())
         is_fit = opened.stream.is_verbatim and is_error_event(opened.endpoint.format, data)
         if not is_fit or is_ours_to_mend(failure):
@@ -199,6 +200,9 @@ class EventStream:
             frame = self._run.render_late(error)
         else:
             frame = opened.stream.fail(error, request_id)
+            is_own_limit = isinstance(error, UpstreamTimeout) and error.phase == "total"
+            if isinstance(error, UpstreamError) and not is_own_limit:
+                self._run.broke_off(failure_of(error))
         is_cut = self._opened is not None and isinstance(error, UpstreamProtocolError)
         outcome = "cancelled" if isinstance(error, ServerDraining) else "truncated" if is_cut else "failed"
         self._settle_failure(outcome, error.error_code, len(frame))
@@ -207,9 +211,7 @@ class EventStream:
     def _settle_failure(self, outcome: str, code: str, last_bytes: int) -> None:
         self._is_over = True
         usage = None if self._opened is None else self._opened.stream.usage
-        self._run.settlement.settle(
-            outcome, status=200, usage=usage, error_code=code, bytes_out=self._bytes_out + last_bytes
-        )
+        self._run.settle(outcome, status=200, usage=usage, error_code=code, bytes_out=self._bytes_out + last_bytes)
 
     def _read_to_end(self, opened: OpenStream) -> None:
         """Read the rest of the provider's framing, so that its connection can serve again."""

@@ -173,22 +173,23 @@ def _with_items(top: TopLevel, owner: str, store: ResponseStore, acted_on: froze
     return scan(history.resolve(top.body, found), acted_on=acted_on) if found else top
 
 
-def pinned(targets: Sequence[Target], origin: Origin) -> list[Target]:
-    """Return the targets on the connection that issued an id.
+def origin_gone() -> CallerError:
+    """Return the error of a request whose id belongs to a connection that cannot serve it (any more)."""
+    return CallerError(
+        "'previous_response_id' was issued by a connection that the requested model is not on (any more). Send the "
+        "whole conversation as 'input' instead.",
+        status=409,
+        code="response_origin_gone",
+        param="previous_response_id",
+    )
 
-    Raises:
-        CallerError: there is none (any more).
-    """
-    found = [target for target in targets if target.connection_id == origin.connection_id]
-    if not found:
-        raise CallerError(
-            "'previous_response_id' was issued by a connection that the requested model is not on (any more). Send the "
-            "whole conversation as 'input' instead.",
-            status=409,
-            code="response_origin_gone",
-            param="previous_response_id",
-        )
-    return found
+
+def pin_gone(connection_id: str) -> CallerError:
+    """Return the error of a request that asks for a connection which does not serve its model."""
+    return CallerError(
+        f"The connection {connection_id[:100]!r} of 'X-OmniRoute-Connection' does not serve this model for this key.",
+        code="connection_not_usable",
+    )
 
 
 def keep_issued(store: ResponseStore, owner: str, previous_id: str | None, turn: bytes) -> Callable[[bytes], None]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -21,10 +21,8 @@ from omniroute.errors import (
     InternalError,
     InvalidRequest,
     MissingField,
-    ModelNotFound,
     OmniRouteError,
     ServerDraining,
-    UnsupportedFeature,
 )
 from omniroute.formats.canonical import Stop
 from omniroute.formats.events import MessageStart, MessageStop
@@ -32,11 +30,10 @@ from omniroute.formats.splice import TopLevel, scan, splice
 from omniroute.formats.translate import FILTERED
 from omniroute.formats.usage import Usage
 from omniroute.formats.wire import WireFormat
-from omniroute.gateway.admitted import admitted_targets
 from omniroute.gateway.dialects import Dialect
 from omniroute.gateway.directory import Target
 from omniroute.gateway.driver import in_ascii
-from omniroute.gateway.exchange import Inquiry, can_be_asked
+from omniroute.gateway.exchange import Inquiry
 from omniroute.gateway.handover import (
     CANCELLED_STATUS,
     Answer,
@@ -48,10 +45,13 @@ from omniroute.gateway.handover import (
     WholeAnswer,
 )
 from omniroute.gateway.ports import UpstreamResponse
-from omniroute.gateway.response_state import pinned, resume
+from omniroute.gateway.resolver import Resolved
+from omniroute.gateway.response_state import Origin, resume
+from omniroute.gateway.router import Route
 from omniroute.gateway.slices import Slices
 from omniroute.gateway.watch import ClientWatch
 from omniroute.records import RequestRecord
+from omniroute.routing.failures import Failure
 
 if TYPE_CHECKING:
     from omniroute.gateway.inference import Inference
@@ -63,6 +63,7 @@ _WATCH_AFTER_S: Final = 0.02
 """Answers that take longer than this are watched for a client that leaves; most short ones are over by then."""
 _MAX_TAG: Final = 64
 _LARGE_BYTES: Final = 1 << 20
+_MOST_WARNINGS: Final = 5
 _NOT_IN_BACKGROUND: Final = "background:synchronous"
 
 _OVER: Final[AsyncResult[Handover | None]] = AsyncResult()
@@ -103,12 +104,16 @@ class Run:
         self._relay: UpstreamResponse | None = None
         self._watch = ClientWatch(call.client_socket, self._on_client_gone)
         self._inquiry: Inquiry | None = None
+        self._route: Route | None = None
         self._is_stream = False
+        self._session: str | None = None
+        self._warnings: tuple[str, ...] = ()
 
     def open(self) -> Answer:
         """Read the request, start the driver, wait for what it hands over."""
-        inquiry, targets = self._read()
-        self._driver = gevent.spawn(self._drive, inquiry, targets)
+        inquiry, route = self._read()
+        self._route = route
+        self._driver = gevent.spawn(self._drive, inquiry, route)
         if self._is_stream:
             return self._open_stream()
         handover = self.wait(None)  # every step of the driver has a time limit of its own
@@ -167,13 +172,37 @@ class Run:
         elif isinstance(handed_over, WholeAnswer):
             usage = usage or handed_over.usage
         try:
-            self.settlement.settle(outcome, status=status, usage=usage, error_code=error_code, bytes_out=bytes_out)
+            self.settle(outcome, status=status, usage=usage, error_code=error_code, bytes_out=bytes_out)
         finally:
             self._inference.runs.pop(self.call.request_id, None)
+            self._route = None
             # What refers back to this run is let go, so that it dies now and not in some later collection.
             self._driver = None
             self._handover = _OVER
             self._inquiry = None
+
+    def settle(
+        self,
+        outcome: str,
+        *,
+        status: int,
+        usage: Usage | None = None,
+        error_code: str | None = None,
+        bytes_out: int = 0,
+    ) -> None:
+        """Close the route of the request and write its books; the first outcome counts."""
+        settlement = self.settlement
+        if settlement.is_settled:
+            return
+        settlement.end(outcome, status=status, usage=usage, error_code=error_code, bytes_out=bytes_out)
+        if self._route is not None:
+            self._route.close(settlement.record)
+        settlement.write()
+
+    def broke_off(self, failure: Failure) -> None:
+        """Note that the stream failed after its content had begun."""
+        if self._route is not None:
+            self._route.broke_off(failure)
 
     def stop_for_drain(self) -> None:
         """End the run from outside with `server_draining`; safe from any greenlet."""
@@ -202,19 +231,30 @@ class Run:
     def facts(self, target: Target) -> dict[str, str]:
         """Headers that say what served."""
         attempts = self.settlement.attempts
+        route = self._route
         headers = {
             "X-OmniRoute-Model": in_ascii(target.name),
             "X-OmniRoute-Provider": in_ascii(target.provider.prefix),
             "X-OmniRoute-Attempts": str(attempts),
-            "X-OmniRoute-Decision": f"strategy=single; reason={'head' if attempts == 1 else 'fallback'}; waited_ms=0",
+            "X-OmniRoute-Decision": "" if route is None else route.summary(is_head=attempts == 1),
             "X-OmniRoute-Latency-Ms": str(round(self.settlement.elapsed_ms())),
         }
         if attempts > 1:
             headers["X-OmniRoute-Fallback-Attempts"] = str(attempts - 1)
-        if self._inquiry is not None and (self._inquiry.note or self._inquiry.warning):
-            headers["X-OmniRoute-Warning"] = in_ascii(
-                ",".join(filter(None, (self._inquiry.note, self._inquiry.warning)))
-            )
+        return headers
+
+    def headers(self) -> dict[str, str]:
+        """Headers of every answer: the session, and what was ignored or degraded."""
+        headers = {}
+        if self._session is not None:
+            headers["X-OmniRoute-Session-Id"] = in_ascii(self._session)
+        warnings = [*self._warnings]
+        if self._route is not None:
+            warnings += self._route.plan.warnings
+        if self._inquiry is not None:
+            warnings += filter(None, (self._inquiry.note, self._inquiry.warning))
+        if warnings:
+            headers["X-OmniRoute-Warning"] = in_ascii(",".join(warnings[:_MOST_WARNINGS]))
         return headers
 
     @property
@@ -224,7 +264,7 @@ class Run:
 
     # --- reading the request -----------------------------------------------------------------------------------------
 
-    def _read(self) -> tuple[Inquiry, Sequence[Target]]:
+    def _read(self) -> tuple[Inquiry, Route]:
         call = self.call
         pause = Slices(self.now)
         if len(call.body) > _LARGE_BYTES:
@@ -238,33 +278,34 @@ class Run:
                 note = _NOT_IN_BACKGROUND
             resumed = resume(top, call.caller.key_id, self._inference.responses, self.dialect.acted_on)
             top = resumed.top
-        model = self._model(top)
-        self.settlement.record.requested_model = model[:240]
+        named = self._model(top)
+        self.settlement.record.requested_model = (named or "")[:240]
         self._is_stream = self.settlement.record.stream = self._wants_stream(top)
         self._check_conversation(top)
+        resolved = self._inference.resolve(named, call)
+        model = resolved.requested
         inquiry = self._inquiry = self._inference.new_inquiry(
             call, self.dialect, top, model=model, is_stream=self._is_stream, pause=pause
         )
         inquiry.note = note
         if resumed is None:
-            return inquiry, self._targets(model)
+            return inquiry, self._begin(inquiry, resolved, None)
         if not self.dialect.sub_path:
             inquiry.continued = self._inference.continued(call, resumed)
-        if resumed.pinned_to is None:
-            return inquiry, self._targets(model)
-        try:
-            targets: Sequence[Target] = pinned(self._targets(model), resumed.pinned_to)
-        except ModelNotFound as error:
-            if error.extras.get("reason") != "no_connection":
-                raise
-            targets = pinned((), resumed.pinned_to)
-        return inquiry, targets
+        return inquiry, self._begin(inquiry, resolved, resumed.pinned_to)
 
-    def _model(self, top: TopLevel) -> str:
+    def _begin(self, inquiry: Inquiry, resolved: Resolved, origin: Origin | None) -> Route:
+        """Plan the request."""
+        begun = self._inference.begin(self.call, inquiry, resolved, origin=origin, started=self.started)
+        self._session = begun.session
+        self._warnings = begun.warnings
+        self.settlement.record.session_hash = begun.route.asked.features.session
+        self.settlement.record.combo_id = None if resolved.combo is None else resolved.combo.id
+        return begun.route
+
+    def _model(self, top: TopLevel) -> str | None:
         model = self.call.model if self.call.model is not None else top.value("model")
-        if model is None:
-            raise MissingField("The field 'model' is required.", param="model")
-        if not isinstance(model, str) or not model:
+        if model is not None and (not isinstance(model, str) or not model):
             raise InvalidRequest("'model' must be a non-empty string.", param="model")
         return model
 
@@ -286,16 +327,6 @@ class Run:
         if span is not None and members == ("messages",) and not self.call.body.startswith(b"[", span[0]):
             raise InvalidRequest("'messages' must be an array.", param="messages")
 
-    def _targets(self, model: str) -> Sequence[Target]:
-        targets = admitted_targets(
-            self.call.caller, model, lambda name: self._inference.resolve(name, self.call.provider)
-        )
-        usable = [target for target in targets if can_be_asked(self.dialect, target)]
-        if not usable:
-            lacks = "compact conversations" if self.dialect.sub_path else "serve conversations"
-            raise UnsupportedFeature(f"{targets[0].provider.name} does not {lacks}.", param="model")
-        return usable
-
     # --- handing back --------------------------------------------------------------------------------------------
 
     def _open_stream(self) -> Answer:
@@ -307,6 +338,7 @@ class Run:
         if isinstance(handover, Refusal):
             return self._finish_whole(handover)
         headers = stream_headers(self.dialect)
+        headers.update(self.headers())
         if handover is not None:
             headers.update(self.facts(handover.target))
             headers.update(_passed_back(handover.response.headers))
@@ -314,11 +346,14 @@ class Run:
 
     def _finish_whole(self, handover: WholeAnswer | Refusal) -> Answer:
         if isinstance(handover, Refusal):
+            said = {**self.headers(), **handover.error.headers}
             if handover.verbatim is None:
+                handover.error.headers = said
                 raise handover.error
             status, body = handover.verbatim
             self.close("failed", status=status, error_code=handover.error.error_code, bytes_out=len(body))
             headers = {
+                **said,
                 "Content-Type": "application/json",
                 "X-OmniRoute-Error-Code": in_ascii(handover.error.error_code),
                 "x-should-retry": "false",
@@ -327,6 +362,7 @@ class Run:
         usage = handover.usage
         self.settlement.note_first_content()
         headers = self.facts(handover.target)
+        headers.update(self.headers())
         headers["Content-Type"] = "application/json"
         if usage.input is not None:
             headers["X-OmniRoute-Tokens-In"] = str(usage.input)
@@ -361,10 +397,10 @@ class Run:
 
     # --- the driver's greenlet ---------------------------------------------------------------------------------------
 
-    def _drive(self, inquiry: Inquiry, targets: Sequence[Target]) -> None:
+    def _drive(self, inquiry: Inquiry, route: Route) -> None:
         handover: Handover
         try:
-            handover = self._inference.new_driver(self.call, inquiry, self.settlement, self.started).serve(targets)
+            handover = self._inference.new_driver(self.call, inquiry, self.settlement, self.started).serve(route)
         except OmniRouteError as error:
             handover = Refusal(error)
         except Exception:

@@ -7,16 +7,16 @@ only, never at what a model wrote.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
 from omniroute.formats.wire import WireFormat
 from omniroute.providers.context_numbers import ContextNumbers, context_numbers
-from omniroute.providers.error_body import Said, named_in, read_error, showable
-from omniroute.providers.hints import Hint, retry_hint
-from omniroute.routing.failures import Failure, FailureClass
+from omniroute.providers.error_body import Said, link_in, named_in, read_error, showable
+from omniroute.providers.failure_table import DIALECT_ROWS, LIMITS, ROWS, STATUS_OF_TYPE, Row, words
+from omniroute.providers.hints import Hint, Hints, Refusal, retry_hint
+from omniroute.providers.spent import Window, is_models_rate, spent_window
+from omniroute.routing.failures import Failure, FailureClass, Scope
 
 _NAMES_PARAM: Final = frozenset({"unsupported_param", "invalid_request"})
 """Kinds whose sentence may name a parameter."""
@@ -24,344 +24,16 @@ _MAX_CODE: Final = 100
 _HOUR_S: Final = 3600.0
 _DAY_S: Final = 86_400.0
 
-_CALLER = FailureClass.CALLER_FAULT
-_CREDENTIAL = FailureClass.CREDENTIAL
-_QUOTA = FailureClass.QUOTA
-_RATE = FailureClass.RATE_LIMIT
-_MODEL = FailureClass.MODEL_UNAVAILABLE
-_TRANSIENT = FailureClass.TRANSIENT
 
-
-def _any(*patterns: str) -> re.Pattern[str]:
-    return re.compile("|".join(patterns), re.IGNORECASE)
-
-
-def _set(words: str) -> frozenset[str]:
-    return frozenset(words.split())
-
-
-_BAD_REQUEST: Final = frozenset({400, 404, 413, 422})
-_LIMITS: Final = frozenset({403, 429})
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line of the table.
-
-    Attributes:
-        codes: body codes or types, in lower case, that mean this, under any status of `codes_at` (empty: any).
-        text: what the error's sentence says, looked for under the statuses `text_at` only.
-        statuses: statuses that mean this by themselves.
-    """
-
-    kind: str
-    failure_class: FailureClass
-    codes: frozenset[str] = frozenset()
-    codes_at: frozenset[int] = frozenset()
-    text: re.Pattern[str] | None = None
-    text_at: frozenset[int] = frozenset()
-    statuses: frozenset[int] = frozenset()
-    formats: frozenset[WireFormat] = field(default_factory=frozenset)
-    """The dialects that it belongs to; empty for all."""
-    wait_s: float | None = None
-    """How long to rest without a hint, where the kind of failure says so."""
-
-
-_ANTHROPIC: Final = frozenset({WireFormat.ANTHROPIC_MESSAGES})
-_OPENAI: Final = frozenset({WireFormat.OPENAI_CHAT, WireFormat.OPENAI_RESPONSES})
-_GEMINI: Final = frozenset({WireFormat.GEMINI})
-
-DIALECT_ROWS: Final = (
-    # Anthropic names a missing model by "model: <id>" alone.
-    Row("model_missing", _MODEL, text=_any(r"^model: \S+"), text_at=frozenset({404}), formats=_ANTHROPIC),
-    # An organisation that was switched off is reported as a bad request.
-    Row(
-        "account_blocked",
-        _CREDENTIAL,
-        text=_any(r"organization has been (?:disabled|suspended)"),
-        text_at=frozenset({400, 401, 403}),
-        formats=_ANTHROPIC,
-    ),
-    Row(
-        "quota",
-        _QUOTA,
-        text=_any(r"specified api usage limits", r"would exceed your .{0,40}monthly"),
-        text_at=frozenset({400, 429}),
-        formats=_ANTHROPIC,
-    ),
-    # A key of the right form without permission for an endpoint.
-    Row(
-        "forbidden",
-        _CREDENTIAL,
-        text=_any(r"insufficient permissions for this operation", r"missing scopes"),
-        text_at=frozenset({401, 403}),
-        formats=_OPENAI,
-    ),
-    # A single request larger than the per-minute allowance: waiting does not help.
-    Row(
-        "too_large",
-        _CALLER,
-        text=_any(r"request too large for"),
-        text_at=frozenset({413, 429}),
-        formats=_OPENAI,
-    ),
-    Row(
-        "too_large",
-        _CALLER,
-        text=_any(r"request payload size exceeds the limit"),
-        text_at=frozenset({400, 413}),
-        formats=_GEMINI,
-    ),
-    # What the key or its project may not do is said as a bad request, and is nothing that a caller could mend.
-    Row(
-        "forbidden",
-        _CREDENTIAL,
-        text=_any(r"user location is not supported"),
-        text_at=frozenset({400, 403}),
-        formats=_GEMINI,
-    ),
-)
-
-ROWS: Final = (
-    Row(
-        "context_length",
-        _CALLER,
-        codes=_set(
-            "context_length_exceeded model_context_window_exceeded content_length_exceeds_threshold "
-            "exceed_context_size_error model_max_prompt_tokens_exceeded 1261"
-        ),
-        text=_any(
-            r"prompt (?:is )?too long",
-            r"(?:max(?:imum)?|model's) (?:context|prompt) length",
-            r"exceeds? (?:the |its |this model's |max )?(?:maximum )?(?:context|available context)",
-            r"exceeded (?:this model(?:'s)? |the model's |model )?(?:context window|token) limit",
-            r"context (?:length|window|size) (?:is )?(?:exceeded|exceeds)",
-            r"input token count.{0,60}(?:exceeds|only supports)",
-            r"(?:prompt|input) token count of .{0,20}exceeds",
-            r"input tokens exceed the configured limit",
-            r"input is too long",
-            r"longer than the (?:model's context length|maximum model length)",
-            r"too long to fit into the model",
-            r"with context length of only|greater than the context length",
-            r"tokens in the prompt cannot exceed",
-            r"tokens \+ `max_new_tokens` must be",
-            r"range of input length should be",
-        ),
-        text_at=_BAD_REQUEST | {500},
-    ),
-    Row(
-        "model_missing",
-        _MODEL,
-        codes=_set("model_not_found deploymentnotfound model_not_exist unknown_model invalid_model 1211"),
-        text=_any(
-            r"\bmodels?\b.{0,120}(?:not found|(?:does )?not exist\b|is not available)",
-            r"\bmodel\b.{0,120}has been (?:removed|retired|deprecated)",
-            r"invalid model\b|model identifier is invalid",
-            r"(?:no such|unknown) model\b",
-        ),
-        text_at=frozenset({400, 404, 422}),
-        statuses=frozenset({410}),
-    ),
-    Row(
-        "auth",
-        _CREDENTIAL,
-        codes=_set(
-            "api_key_invalid invalid_api_key authentication_error expiredtokenexception expiredtoken "
-            "unrecognizedclientexception invalid_token token_expired unauthenticated 1004"
-        ),
-        codes_at=frozenset({200, 400, 401, 403, 498}),
-        text=_any(r"api key not valid", r"(?:invalid|incorrect) (?:x-)?api[ _-]?key"),
-        text_at=frozenset({400, 401, 403}),
-        statuses=frozenset({401}),
-    ),
-    Row(
-        "content_policy",
-        _CALLER,
-        codes=_set(
-            "content_filter content_policy_violation responsibleaipolicyviolation datainspectionfailed "
-            "data_inspection_failed sensitive prohibited_content cyber_policy 1301 1026 1027"
-        ),
-        text=_any(
-            r"content (?:management |filtering )?policy",
-            r"safety (?:system|filter)",
-            r"(?:input|prompt|content) (?:was|is) flagged|flagged (?:by|for|as)",
-            r"violat(?:es?|ing) (?:our |the )?(?:usage|content|safety)",
-        ),
-        text_at=frozenset({400, 403}),
-        statuses=frozenset({451}),
-    ),
-    Row(
-        "unsupported_param",
-        _CALLER,
-        codes=_set("unsupported_parameter unknown_parameter unsupported_value"),
-        text=_any(
-            r"(?:unknown name|extraneous key) [\[\"'`]",
-            r"(?:unsupported|unknown|unrecognized|unexpected) (?:request )?(?:parameter|argument|field|keyword)",
-            r"extra inputs are not permitted",
-            r"does not support (?:the )?['\"`]?\w+['\"`]? parameter",
-        ),
-        text_at=frozenset({400, 422}),
-    ),
-    Row(
-        "opaque_token",
-        _CALLER,
-        codes=_set("invalid_encrypted_content missing_thought_signature invalid_thought_signature"),
-        text=_any(
-            r"signature.{0,40}thinking",
-            r"thinking`?.{0,40}signature",
-            r"thinking`? blocks?\b",
-            r"expected `thinking`",
-            r"thought.?signature",
-            r"encrypted content .{0,60}could not be (?:verified|decrypted)",
-        ),
-        text_at=frozenset({400}),
-    ),
-    Row(
-        "generation",
-        _TRANSIENT,
-        codes=_set("tool_use_failed malformed_function_call"),
-        codes_at=frozenset({200, 400, 422}),
-    ),
-    Row(
-        "entitlement",
-        _MODEL,
-        codes=_set("usage_not_included model_not_allowed model_not_supported"),
-        text=_any(r"not (?:included )?in your plan", r"(?:no|not have|n't have) access to (?:the |this )?model"),
-        text_at=frozenset({400, 403, 404}),
-    ),
-    Row(
-        "no_credit",
-        _QUOTA,
-        codes=_set(
-            "billing_error insufficient_balance insufficient_credits payment_required billing_hard_limit_reached "
-            "billing_not_active exceeded_current_quota_error arrearage 1113 1008"
-        ),
-        text=_any(
-            r"insufficient (?:account )?(?:balance|credits?|funds)",
-            r"credit balance is too low",
-            r"(?:out of|no|run out of|requires more) credits?\b",
-            r"account.{0,40}(?:arrears|overdue)",
-        ),
-        text_at=frozenset({400, 402, 403, 429}),
-        statuses=frozenset({402}),
-    ),
-    Row(
-        "account_blocked",
-        _CREDENTIAL,
-        codes=_set("validation_required account_deactivated account_suspended account_disabled consumer_suspended"),
-        text=_any(r"(?:account|organization|user|consumer).{0,60}(?:suspended|disabled|banned|deactivated)"),
-        text_at=frozenset({401, 403}),
-    ),
-    Row(
-        "quota",
-        _QUOTA,
-        codes=_set(
-            "insufficient_quota usage_limit_reached quota_exhausted quota_exceeded monthly_request_count "
-            "daily_limit_exceeded 1308 2056"
-        ),
-        codes_at=frozenset({200, 400, 403, 429}),  # under a 402 the same word means that the money is gone
-        text=_any(
-            r"free allocated quota",
-            r"resets in [0-9]+ days",
-            r"\b(?:hourly|daily|weekly|monthly) (?:usage |request |token |message )?(?:limit|quota)",
-            r"(?:requests|tokens) per day|\((?:rpd|tpd)\)",
-            r"usage limit (?:has been )?(?:reached|exceeded)",
-        ),
-        text_at=_LIMITS,
-    ),
-    Row(
-        "concurrency",
-        _RATE,
-        codes=_set("too_many_concurrent_requests concurrency_limit_exceeded"),
-        text=_any(r"concurren(?:t|cy)"),
-        text_at=frozenset({429}),
-        wait_s=1.0,
-    ),
-    Row(
-        "overloaded",
-        _TRANSIENT,
-        codes=_set(
-            "model_capacity_exhausted engine_overloaded_error engine_overloaded overloaded_error server_is_overloaded "
-            "slow_down serviceunavailableexception service_unavailable unavailable capacity_exceeded"
-        ),
-        text=_any(r"high demand", r"at capacity", r"capacity exceeded", r"\boverloaded\b", r"server busy"),
-        text_at=frozenset({429, 498, 500}),
-        statuses=frozenset({529}),
-    ),
-    Row(
-        "rate",
-        _RATE,
-        codes=_set(
-            "rate_limit_error rate_limit_exceeded throttlingexception throttling too_many_requests resource_exhausted "
-            "1002 1302 1303 1305"
-        ),
-        codes_at=frozenset({200, 400, 403, 429, 503}),
-        statuses=frozenset({429}),
-    ),
-    Row(
-        "too_large",
-        _CALLER,
-        codes=_set("request_too_large"),
-        codes_at=frozenset({200, 400}),  # under its own status the sentence may say more
-        statuses=frozenset({413}),
-    ),
-    Row(
-        "warming",
-        _TRANSIENT,
-        text=_any(r"(?:is|currently|model) loading", r"loading model", r"warming up", r"cold start"),
-        text_at=frozenset({503}),
-    ),
-    Row("overloaded", _TRANSIENT, statuses=frozenset({503})),
-    Row("auth", _CREDENTIAL, statuses=frozenset({498})),
-    Row("forbidden", _CREDENTIAL, statuses=frozenset({403})),
-    Row("invalid_request", _CALLER, statuses=frozenset({400, 422})),
-    Row("misconfigured", _MODEL, statuses=frozenset({301, 302, 303, 307, 308, 404, 405, 415, 501})),
-    Row(
-        "timeout_upstream",
-        _TRANSIENT,
-        codes=_set("timeout_error deadline_exceeded modeltimeoutexception"),
-        statuses=frozenset({408, 425, 499}),
-    ),
-    Row("conflict", _TRANSIENT, statuses=frozenset({409})),
-    Row("gateway", _TRANSIENT, statuses=frozenset({502, 504})),
-    Row(
-        "server",
-        _TRANSIENT,
-        codes=_set("internalserverexception"),
-        statuses=frozenset({424, 500, *range(505, 529), *range(530, 600)}),
-    ),
-)
-
-# What an error type means where no status says it: inside a 200 and in the middle of a stream.
-_STATUS_OF_TYPE: Final = {
-    "invalid_request_error": 400,
-    "invalid_argument": 400,
-    "failed_precondition": 400,
-    "authentication_error": 401,
-    "unauthenticated": 401,
-    "billing_error": 402,
-    "permission_error": 403,
-    "permission_denied": 403,
-    "not_found_error": 404,
-    "not_found": 404,
-    "request_too_large": 413,
-    "rate_limit_error": 429,
-    "resource_exhausted": 429,
-    "api_error": 500,
-    "server_error": 500,
-    "internal_error": 500,
-    "internal_server_error": 500,
-    "internal": 500,
-    "unavailable": 503,
-    "deadline_exceeded": 504,
-    "timeout_error": 504,
-    "overloaded_error": 529,
-    "bad_request": 400,
-    "badrequesterror": 400,
-}
-
-
-def classify(wire_format: WireFormat, status: int, headers: Mapping[str, str], body: bytes, *, now: float) -> Failure:
+def classify(
+    wire_format: WireFormat,
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    now: float,
+    banned_signals: Sequence[str] = (),
+) -> Failure:
     """Return what an answer that did not serve means.
 
     Args:
@@ -370,28 +42,67 @@ def classify(wire_format: WireFormat, status: int, headers: Mapping[str, str], b
         headers: names in lower case.
         body: the answer, or the data of the error event.
         now: epoch seconds.
+        banned_signals: parts of sentences that mean to this operator that the account is blocked.
     """
     said = read_error(body, headers.get("x-amzn-errortype", ""))
-    row = _row_for(wire_format, status, headers, said)
-    if row is None:
-        kind, failure_class, wait_s = "unknown", FailureClass.UNKNOWN, None
-    else:
-        kind, failure_class, wait_s = row.kind, row.failure_class, row.wait_s
-    hint = _hint(kind, failure_class, {**headers, **said.headers}, said, now)
-    numbers = context_numbers(said.message, said.error) if kind == "context_length" else ContextNumbers()
+    meant = status if status >= 300 else _inner_status(said) or status
+    row = _row_for(wire_format, status, headers, said) or _UNKNOWN
+    if _is_banned(row, said, banned_signals):
+        row = _BLOCKED
+    every = {**headers, **said.headers}
+    window = _window(row, every, said)
+    found = _hints(row, every, said, now)
+    numbers = context_numbers(said.message, said.error) if row.kind == "context_length" else ContextNumbers()
     return Failure(
-        kind=kind,
-        failure_class=failure_class,
-        retry_after_s=hint.seconds if hint is not None else wait_s,
-        hint_source=hint.source if hint is not None else None,
+        kind=row.kind,
+        failure_class=row.failure_class,
+        retry_after_s=found.hint.seconds if found.hint is not None else row.wait_s,
+        hint_source=found.hint.source if found.hint is not None else None,
         status=status,
         provider_code=said.code[:_MAX_CODE] if said.code else None,
         message=showable(said.message),
-        param=said.param or (named_in(said.message) if kind in _NAMES_PARAM else None),
+        param=said.param or (named_in(said.message) if row.kind in _NAMES_PARAM else None),
         used=numbers.used,
         limit=numbers.limit,
         output=numbers.output,
+        scope=_scope(row, meant, window, said),
+        window=window.name,
+        link=link_in(said.error) if row.kind == "account_blocked" else None,
+        ignored_hints=found.ignored,
     )
+
+
+def _is_banned(row: Row, said: Said, signals: Sequence[str]) -> bool:
+    if row.failure_class is FailureClass.CALLER_FAULT or not said.message:
+        return False  # the caller's words may stand in those sentences
+    message = said.message.lower()
+    return any(signal.strip() and signal.strip().lower() in message for signal in signals)
+
+
+def _window(row: Row, headers: Mapping[str, str], said: Said) -> Window:
+    if row.kind != "quota":
+        return Window()
+    return spent_window(headers, said.error, said.message)
+
+
+def _scope(row: Row, status: int, window: Window, said: Said) -> Scope:
+    """Return how far a failure reaches: a limit or a lack of capacity may be one of the model alone."""
+    match row.kind:
+        case "quota":
+            is_of_model = window.is_of_model
+        case "rate":
+            is_of_model = is_models_rate(said.error, said.message)
+        case "overloaded":
+            is_of_model = status == 429 or not _CAPACITY.isdisjoint(said.codes)
+        case _:
+            return row.scope
+    return Scope.MODEL if is_of_model else row.scope
+
+
+_CAPACITY: Final = words(
+    "model_capacity_exhausted insufficient_model_capacity engine_overloaded_error engine_overloaded"
+)
+"""What is said of one model, whatever the status."""
 
 
 def _row_for(wire_format: WireFormat, status: int, headers: Mapping[str, str], said: Said) -> Row | None:
@@ -402,10 +113,12 @@ def _row_for(wire_format: WireFormat, status: int, headers: Mapping[str, str], s
         status = _inner_status(said) or status
     elif said.is_html and status >= 500:
         return _GATEWAY
-    if status in _LIMITS and headers.get("anthropic-ratelimit-unified-status") == "rejected":
+    if status in LIMITS and headers.get("anthropic-ratelimit-unified-status") == "rejected":
         return _QUOTA_ROW
     if status == 429 and _names_daily_quota(said):
         return _QUOTA_ROW
+    if status in {400, 403} and _is_disabled_by_policy(said):
+        return _ENTITLEMENT
     if status == 503 and "estimated_time" in said.error and not said.codes:
         return _WARMING
     for rows in (_DIALECT_ROWS_OF[wire_format], ROWS):
@@ -437,19 +150,27 @@ def _first_by_code(rows: Sequence[Row], statuses: set[int], said: Said) -> Row |
 _DIALECT_ROWS_OF: Final = {
     wire_format: tuple(row for row in DIALECT_ROWS if wire_format in row.formats) for wire_format in WireFormat
 }
-_PROTOCOL: Final = Row("protocol", _TRANSIENT)
+_UNKNOWN: Final = Row("unknown", FailureClass.UNKNOWN)
+_PROTOCOL: Final = Row("protocol", FailureClass.TRANSIENT)
+_BLOCKED: Final = Row("account_blocked", FailureClass.CREDENTIAL)
+_ENTITLEMENT: Final = next(row for row in ROWS if row.kind == "entitlement")
 _GATEWAY: Final = next(row for row in ROWS if row.kind == "gateway")
-_QUOTA_ROW: Final = next(row for row in ROWS if row.kind == "quota")
+_QUOTA_ROW: Final = Row("quota", FailureClass.QUOTA)
 _WARMING: Final = next(row for row in ROWS if row.kind == "warming")
 
 
 def _inner_status(said: Said) -> int | None:
     for code in said.codes:
-        if code in _STATUS_OF_TYPE:
-            return _STATUS_OF_TYPE[code]
+        if code in STATUS_OF_TYPE:
+            return STATUS_OF_TYPE[code]
         if len(code) == 3 and code.isascii() and code.isdigit() and "400" <= code <= "599":
             return int(code)
     return None
+
+
+def _is_disabled_by_policy(said: Said) -> bool:
+    policy = said.error.get("policy")
+    return isinstance(policy, dict) and policy.get("state") == "disabled"
 
 
 def _names_daily_quota(said: Said) -> bool:
@@ -468,16 +189,28 @@ def _names_daily_quota(said: Said) -> bool:
 
 
 # A wait is worth knowing where it can end the failure, and is bounded by what that kind of limit can mean.
-_CLAMPS: Final = {_RATE: (1.0, _DAY_S), _QUOTA: (10.0, 32 * _DAY_S), _TRANSIENT: (0.001, _HOUR_S)}
+_CLAMPS: Final = {
+    FailureClass.RATE_LIMIT: (1.0, _DAY_S),
+    FailureClass.QUOTA: (10.0, 32 * _DAY_S),
+    FailureClass.TRANSIENT: (0.001, _HOUR_S),
+}
 _MAX_WARMING_S: Final = 120.0
 
 
-def _hint(kind: str, failure_class: FailureClass, headers: Mapping[str, str], said: Said, now: float) -> Hint | None:
-    bounds = _CLAMPS.get(failure_class)
+def _hints(row: Row, headers: Mapping[str, str], said: Said, now: float) -> Hints:
+    bounds = _CLAMPS.get(row.failure_class)
     if bounds is None:
-        return None
-    hint = retry_hint(headers, said.error, said.message, now=now, windows=failure_class in (_RATE, _QUOTA))
-    if hint is None:
-        return None
-    shortest, longest = (bounds[0], _MAX_WARMING_S) if kind == "warming" else bounds
-    return Hint(min(max(hint.seconds, shortest), longest), hint.source)
+        return Hints()
+    refusal = Refusal(
+        headers,
+        said.error,
+        said.message,
+        said.codes,
+        is_limit=row.failure_class in (FailureClass.RATE_LIMIT, FailureClass.QUOTA),
+        is_per_day=row.kind == "quota" and _names_daily_quota(said),
+    )
+    found = retry_hint(refusal, now=now)
+    if found.hint is None:
+        return found
+    shortest, longest = (bounds[0], _MAX_WARMING_S) if row.kind == "warming" else bounds
+    return Hints(Hint(min(max(found.hint.seconds, shortest), longest), found.hint.source), found.ignored)

@@ -94,7 +94,7 @@ def _with_inner(said: Said) -> Said:
 def _read_document(document: Mapping[str, Any]) -> Said:
     error = _error_object(document)
     codes = [
-        *_codes(error, "code", "error_code", "status_code"),
+        *_codes(error, "code", "error_code", "status_code", "reason"),
         *_reasons(error),
         *_codes(error, "status", "type", "__type", "error_type"),
     ]
@@ -110,7 +110,7 @@ def _read_document(document: Mapping[str, Any]) -> Said:
 
 
 def _error_object(document: Mapping[str, Any]) -> Mapping[str, Any]:
-    for name in ("error", "base_resp"):
+    for name in ("error", "base_resp", "detail"):
         inner = document.get(name)
         if isinstance(inner, dict):
             return inner
@@ -162,6 +162,26 @@ def _violated(error: Mapping[str, Any]) -> str | None:
     return None
 
 
+_MAX_LINK: Final = 500
+
+
+def link_in(error: Mapping[str, Any]) -> str | None:
+    """Return where a structured detail of the error sends the account's owner."""
+    details = error.get("details")
+    for detail in details if isinstance(details, list) else ():
+        if not isinstance(detail, dict):
+            continue
+        metadata, links = detail.get("metadata"), detail.get("links")
+        found = [metadata.get("validation_url")] if isinstance(metadata, dict) else []
+        if isinstance(links, list):
+            found += [link.get("url") for link in links if isinstance(link, dict)]
+        for url in found:
+            if isinstance(url, str) and len(url) <= _MAX_LINK and _LINK.fullmatch(url):
+                return url
+    return None
+
+
+_LINK: Final = re.compile(r"https://[!-~]+")
 _PATH: Final = re.compile(r"([a-z][a-zA-Z0-9_]{1,40}(?:\.[a-zA-Z0-9_]{1,40}){0,8}): ")
 _QUOTED_NAME: Final = re.compile(
     r"(?:parameter|argument|field|keyword|name|key)s?:? [\[\"'`]?(?P<after>[a-zA-Z_][a-zA-Z0-9_.]{1,60})"

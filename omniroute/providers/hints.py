@@ -4,39 +4,23 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
-_DAY_S: Final = 86_400.0
+from omniroute.providers import hint_text
+from omniroute.providers.spent import UNIFIED, rejected_windows
+from omniroute.routing.failures import DAY_HINT, TEXT_HINT
+
 _SKEW_S: Final = 60.0
 _EPOCH_S: Final = 1e9
 _EPOCH_MS: Final = 1e12
-_UNITS: Final = {"ms": 0.001, "milli": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": _DAY_S}
-_AMOUNT: Final = (
-    r"[0-9]{1,9}(?:\.[0-9]{1,9})?\s?"
-    r"(?:ms|milliseconds?|secs?|seconds?|s|mins?|minutes?|m|hrs?|hours?|h|days?|d)\b"
-)
-_PART: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s?(ms|milli|s|m|h|d)", re.IGNORECASE)
-_DURATION: Final = re.compile(
-    r"(?:[0-9]{1,9}(?:\.[0-9]{1,9})?(?:ms|[smhd])){1,5}",
-    re.IGNORECASE,
-)
-_IN_TEXT: Final = re.compile(
-    r"(?:try again|retry|resets?|available(?: again)?|wait)(?:\s(?:in|after|for|within|at least))?\s(?:about\s)?"
-    rf"((?:[0-9]{{1,9}}(?:\.[0-9]{{1,9}})?(?:ms|[smhd])){{2,5}}|{_AMOUNT}(?:(?:,|\sand)?\s?{_AMOUNT}){{0,4}})",
-    re.IGNORECASE,
-)
-_TIME_IN_TEXT: Final = re.compile(
-    r"(?:try again|resets?|available(?: again)?) at ([01][0-9]|2[0-3]):([0-5][0-9])(?::[0-5][0-9])? ?(?:UTC|GMT|Z)\b",
-    re.IGNORECASE,
-)
 _RESET_FIELDS: Final = ("resets_at", "reset_at", "nextResetTime", "quota_reset_date")
 _DELAY_FIELDS: Final = ("resets_in_seconds", "retry_after", "retry_after_seconds", "estimated_time")
-_UNIFIED: Final = "anthropic-ratelimit-unified-"
-_CODEX_RESETS: Final = ("x-codex-primary-reset-at", "x-codex-secondary-reset-at")
+_GOOGLE_RESETS: Final = ("quotaResetTimeStamp", "quotaResetDelay")
+_CODEX: Final = ("x-codex-primary-", "x-codex-secondary-")
 _RESET_HEADER: Final = re.compile(
     r"x-ratelimit-reset(?:-(?P<window>[a-z-]+))?|ratelimit-reset|anthropic-ratelimit-(?P<kind>[a-z-]+)-reset"
 )
@@ -50,40 +34,85 @@ class Hint:
     source: str
 
 
-def retry_hint(
-    headers: Mapping[str, str], error: Mapping[str, Any], message: str, *, now: float, windows: bool
-) -> Hint | None:
-    """Return the most specific hint that lies in the future, or None.
+@dataclass(frozen=True, slots=True)
+class Hints:
+    """The hint that counts, and where there were others that say nothing."""
 
-    Header names are in lower case, `error` is the error object of the body and `message` its sentence. A provider's
-    clock that differs from `now` by more than a minute is followed for its own times. With `windows` the headers that
-    describe rate-limit windows are read too: they come with every answer, so they mean a wait only when a limit was
-    the reason.
+    hint: Hint | None = None
+    ignored: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Where hints may stand.
+
+    Attributes:
+        headers: names in lower case.
+        error: the error object of the body.
+        message: its sentence.
+        codes: its codes in lower case.
+        is_limit: a limit was the reason. Headers that describe limits come with every answer, so they mean a wait only
+            then.
+        is_per_day: the limit is one per day of a vendor whose days end at a known hour.
     """
-    now = _their_now(headers, now)
-    for source, seconds in _candidates(headers, error, message, now, windows):
+
+    headers: Mapping[str, str]
+    error: Mapping[str, Any]
+    message: str = ""
+    codes: Sequence[str] = ()
+    is_limit: bool = False
+    is_per_day: bool = False
+
+
+def retry_hint(refusal: Refusal, *, now: float) -> Hints:
+    """Return the most specific hint that lies in the future.
+
+    A provider's clock that differs from `now` by more than a minute is followed for its own times.
+    """
+    now = _their_now(refusal.headers, now)
+    ignored: list[str] = []
+    for source, seconds in _candidates(refusal, now):
         if seconds is not None and math.isfinite(seconds) and seconds > 0:
-            return Hint(seconds, source)
-    return None
+            return Hints(Hint(seconds, source), tuple(dict.fromkeys(ignored)))
+        ignored.append(source)
+    return Hints(None, tuple(dict.fromkeys(ignored)))
 
 
-def _candidates(
-    headers: Mapping[str, str], error: Mapping[str, Any], message: str, now: float, windows: bool
-) -> Iterator[tuple[str, float | None]]:
+def spent_until(headers: Mapping[str, str], *, now: float) -> float | None:
+    """Return until when the limit headers of an answer say that nothing is left; None when something is.
+
+    `now` and the result are epoch seconds of our clock.
+    """
+    # Asked of every answer that serves, and nearly none has a window without room: the cheap question comes first.
+    if not any(value[:1] == "0" and "-remaining" in name for name, value in headers.items()):
+        return None
+    theirs = _their_now(headers, now)
+    spent = [wait for wait, _, is_spent in _windows(headers, theirs) if is_spent]
+    return now + max(spent) if spent else None
+
+
+def _candidates(refusal: Refusal, now: float) -> Iterator[tuple[str, float | None]]:
+    headers, error = refusal.headers, refusal.error
     for name in _RESET_FIELDS:
         if name in error:
             yield f"body:{name}", _until(error[name], now)
-    if windows:
-        yield from _rejected_windows(headers, now)
-    yield "body:retryDelay", _google_delay(error)
+    if refusal.is_limit:
+        yield from _rejected(headers, now)
+    yield from _google(error, now)
     for name in _DELAY_FIELDS:
         if name in error:
             yield f"body:{name}", _plain_seconds(error[name])
-    yield "text", _from_text(message, now)
-    yield "retry-after-ms", _scaled(headers.get("retry-after-ms"), 0.001)
-    yield "retry-after", _retry_after(headers.get("retry-after"), now)
-    if windows:
-        yield _from_windows(headers, now)
+    seconds = hint_text.seconds_in(refusal.message, refusal.codes, now)
+    if seconds is not None or hint_text.looks_like_hint(refusal.message):
+        yield TEXT_HINT, seconds
+    if "retry-after-ms" in headers:
+        yield "retry-after-ms", _scaled(headers["retry-after-ms"], 0.001)
+    if "retry-after" in headers:
+        yield "retry-after", _retry_after(headers["retry-after"], now)
+    if refusal.is_limit:
+        yield from _from_windows(headers, now)
+    if refusal.is_per_day:
+        yield DAY_HINT, hint_text.to_midnight(now)
 
 
 def _their_now(headers: Mapping[str, str], now: float) -> float:
@@ -94,39 +123,32 @@ def _their_now(headers: Mapping[str, str], now: float) -> float:
 # --- sources ---------------------------------------------------------------------------------------------------------
 
 
-def _rejected_windows(headers: Mapping[str, str], now: float) -> Iterator[tuple[str, float | None]]:
+def _rejected(headers: Mapping[str, str], now: float) -> Iterator[tuple[str, float | None]]:
     """Subscription windows: the one that was rejected, not the one that resets first."""
-    if headers.get(_UNIFIED + "status") == "rejected":
-        rejected = [
-            name.removesuffix("-status") + "-reset"
-            for name, value in headers.items()
-            if name.startswith(_UNIFIED) and name.endswith("-status") and value == "rejected"
-        ]
-        waits = [wait for name in rejected if (wait := _until(headers.get(name), now)) is not None]
-        yield _UNIFIED + "reset", max(waits, default=_until(headers.get(_UNIFIED + "reset"), now))
-    for name in _CODEX_RESETS:
-        if headers.get(name.replace("reset-at", "used-percent"), "").startswith("100"):
-            yield name, _until(headers.get(name), now)
+    if headers.get(UNIFIED + "status") == "rejected":
+        resets = [headers.get(f"{UNIFIED}{name}-reset") for name in rejected_windows(headers)]
+        waits = [wait for reset in resets if (wait := _until(reset, now)) is not None]
+        if waits or UNIFIED + "reset" in headers:
+            yield UNIFIED + "reset", max(waits, default=_until(headers.get(UNIFIED + "reset"), now))
+    for prefix in _CODEX:
+        if not headers.get(prefix + "used-percent", "").startswith("100"):
+            continue
+        for name in (prefix + "reset-at", prefix + "reset-after-seconds"):
+            if name in headers:
+                yield name, _until(headers[name], now)
 
 
-def _google_delay(error: Mapping[str, Any]) -> float | None:
+def _google(error: Mapping[str, Any], now: float) -> Iterator[tuple[str, float | None]]:
     details = error.get("details")
-    for detail in details if isinstance(details, list) else ():
-        if isinstance(detail, dict) and isinstance(detail.get("retryDelay"), str):
-            return _duration(detail["retryDelay"])
-    return None
-
-
-def _from_text(message: str, now: float) -> float | None:
-    found = _IN_TEXT.search(message)
-    if found is not None:
-        return _sum_of_parts(found[1])
-    clock = _TIME_IN_TEXT.search(message)
-    if clock is None:
-        return None
-    current = datetime.fromtimestamp(now, UTC)
-    at = current.replace(hour=int(clock[1]), minute=int(clock[2]), second=0, microsecond=0)
-    return ((at if at > current else at + timedelta(days=1)) - current).total_seconds()
+    found = [detail for detail in details if isinstance(detail, dict)] if isinstance(details, list) else []
+    for name in _GOOGLE_RESETS:
+        for detail in found:
+            metadata = detail.get("metadata")
+            if isinstance(metadata, dict) and name in metadata:
+                yield f"body:{name}", _until(metadata[name], now)
+    for detail in found:
+        if isinstance(detail.get("retryDelay"), str):
+            yield "body:retryDelay", hint_text.duration(detail["retryDelay"])
 
 
 def _retry_after(value: str | None, now: float) -> float | None:
@@ -139,24 +161,25 @@ def _retry_after(value: str | None, now: float) -> float | None:
     return None if at is None else at - now
 
 
-def _from_windows(headers: Mapping[str, str], now: float) -> tuple[str, float | None]:
-    """Return the reset of a window that has nothing left, else the latest reset."""
-    spent: list[tuple[float, str]] = []
-    others: list[tuple[float, str]] = []
+def _from_windows(headers: Mapping[str, str], now: float) -> Iterator[tuple[str, float | None]]:
+    """Yield the reset of a window that has nothing left, else the latest reset."""
+    waits = list(_windows(headers, now))
+    if waits:
+        spent = [one for one in waits if one[2]]
+        wait, name, _ = max(spent or waits)
+        yield name, wait
+
+
+def _windows(headers: Mapping[str, str], now: float) -> Iterator[tuple[float, str, bool]]:
+    """Yield each window's wait, its header, and whether it has nothing left."""
     for name, value in headers.items():
-        found = _RESET_HEADER.fullmatch(name)
-        if found is None or name.startswith(_UNIFIED):
+        if _RESET_HEADER.fullmatch(name) is None or name.startswith(UNIFIED):
             continue
         wait = _until(value, now)
         if wait is None or wait <= 0:
             continue
         remaining = headers.get(name.replace("-reset", "-remaining"))
-        (spent if remaining is not None and _scaled(remaining, 1.0) == 0 else others).append((wait, name))
-    for waits in (spent, others):
-        if waits:
-            wait, name = max(waits)
-            return name, wait
-    return "ratelimit-reset", None
+        yield wait, name, remaining is not None and _scaled(remaining, 1.0) == 0
 
 
 # --- forms -----------------------------------------------------------------------------------------------------------
@@ -171,7 +194,7 @@ def _until(value: Any, now: float) -> float | None:
         return number - now if number >= _EPOCH_S else number
     if not isinstance(value, str) or len(value) > 64:
         return None
-    return _first(value.strip(), (_duration, lambda text: _rfc3339(text, now)))
+    return _first(value.strip(), (hint_text.duration, lambda text: _rfc3339(text, now)))
 
 
 def _first(text: str, readers: tuple[Callable[[str], float | None], ...]) -> float | None:
@@ -192,23 +215,12 @@ def _scaled(value: str | None, factor: float) -> float | None:
     return float(value) * factor
 
 
-def _duration(text: str) -> float | None:
-    return _sum_of_parts(text) if _DURATION.fullmatch(text) else None
-
-
-def _sum_of_parts(text: str) -> float:
-    return sum(
-        float(amount) * _UNITS["ms" if unit.lower() == "milli" else unit.lower()]
-        for amount, unit in _PART.findall(text)
-    )
-
-
 def _rfc3339(text: str, now: float) -> float | None:
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp() - now
+    except (ValueError, OverflowError):
         return None
-    return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp() - now
 
 
 def _http_date(text: str) -> float | None:
@@ -216,6 +228,6 @@ def _http_date(text: str) -> float | None:
         return None
     try:
         moment = parsedate_to_datetime(text)
-    except (TypeError, ValueError):
+        return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
+    except (TypeError, ValueError, IndexError, OverflowError):
         return None
-    return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()

@@ -1,124 +1,480 @@
 """The attempt loop as a generator: it says what to do next and is told what happened; it never does it.
 
-    step = next(plan)                     # Attempt(candidate, number)
+    step = next(loop)                     # Attempt(candidate, …) | Wait(seconds, reason)
     while True:
-        outcome = execute(step)           # Success | Failure
-        step = plan.send(outcome)         # StopIteration.value: every failure, in order
+        outcome = execute(step)           # Success | Failure | PassedOver; None after a wait
+        step = loop.send(outcome)         # StopIteration.value: Verdict
 
-Theory. Candidates arrive ordered. One that failed is left for the next one unless its failure class forbids it: a fault
-of the caller would fail everywhere, and after content has been sent no other answer may follow it. A transient failure
-in which nothing was sent is worth one more try of the same candidate, because the provider cannot have started work.
-The loop is bounded by a number of attempts and by a deadline, so that it ends whatever the candidates do.
+Theory. Candidates come in the order of a plan: targets, and within each target its accounts. A failure says how far it
+reaches: an account, a model, a provider, or the request itself; what it reaches is left alone for the rest of the
+request, and the next candidate is tried. When the list is through, in this order and each only where it may help:
+transient failures are tried once more; the operator's fallback chain is walked; and where all that is left merely
+rests, and not for long, the loop waits and plans anew. It is bounded by a number of attempts, by the sum of its waits
+and by the time that is left, so that it ends whatever the candidates do. After content was sent nothing follows.
 """
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from dataclasses import dataclass, field
+from enum import Enum, StrEnum
+from typing import Final
 
-from omniroute.routing.failures import Failure, FailureClass, Sent, Success
+from omniroute.routing.failures import Failure, FailureClass, Scope, Success
+from omniroute.routing.options import Account, Option
+from omniroute.routing.plan import WAITABLE, Entry, Exclusion, Plan, Reason, Seat
 
-C = TypeVar("C")
+_MOST_OTHER_PROVIDERS: Final = 2
+"""Providers that may see a request after one has called it malformed: a quirk of translation may be to blame."""
+_FAULTS_OF_A_HOST: Final = 2
+"""Accounts of a provider that fail to be reached before other providers come first: it is the host, not the account."""
+_LIMITS: Final = frozenset({"rate", "quota", "concurrency", "no_credit"})
+"""Kinds of rests that a retry of our own failure must not break."""
+_GENERATION: Final = "generation"
+"""The model stumbled over a tool call: the same request may well succeed at once."""
+_AGAIN_SLACK_S: Final = 0.05
+"""Waits end a little after the rest that they wait for."""
+
+
+class Kind(StrEnum):
+    """Why an attempt is made."""
+
+    NORMAL = "normal"
+    RETRY = "retry"
+    HEDGE = "hedge"
+    PROBE = "probe"
+    CONTINUATION = "continuation"
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt(Generic[C]):
-    """Try this candidate now; `number` counts from 1 over the whole request."""
+class Candidate:
+    """A target together with the account that is to serve it."""
 
-    candidate: C
+    entry: Entry
+    seat: Seat
+
+    @property
+    def option(self) -> Option:
+        """The model at its provider."""
+        return self.entry.option
+
+    @property
+    def account(self) -> Account:
+        """The connection."""
+        return self.seat.account
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What tells candidates apart."""
+        return self.entry.option.name, self.seat.account.id
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """Try this candidate now.
+
+    Attributes:
+        number: counts from 1 over the whole request.
+        patience_s: how long to wait for its pacing or a free place; 0 passes it over.
+    """
+
+    candidate: Candidate
     number: int
+    kind: Kind = Kind.NORMAL
+    patience_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
-    """Bounds of one request: attempts in all, repeats of one candidate, the time (of `now`) after which none starts."""
+class Wait:
+    """Do nothing for so long; `reason` is `retry`, `set`, `fallback` or `cooldown`."""
 
-    max_attempts: int = 10
-    max_repeats: int = 1
-    deadline: float = float("inf")
+    seconds: float
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class Tried(Generic[C]):
+class PassedOver:
+    """The candidate was not asked: no grant, no free place, or somebody else tries it first."""
+
+    exclusion: Exclusion
+
+
+Outcome = Success | Failure | PassedOver
+Steps = Generator[Attempt | Wait, Outcome | None, None]
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
     """One failed attempt, for the log and for choosing the error that the caller sees."""
 
-    candidate: C
+    candidate: Candidate
     failure: Failure
 
 
-def plan(
-    candidates: Sequence[C], policy: Policy, *, now: Callable[[], float]
-) -> Generator[Attempt[C], Success | Failure, list[Tried[C]]]:
-    """Yield attempts until one succeeds or none may follow; return the failures in order."""
-    tried: list[Tried[C]] = []
-    for candidate in candidates:
-        repeats = 0
-        while True:
-            if len(tried) >= policy.max_attempts or now() >= policy.deadline:
-                return tried
-            outcome = yield Attempt(candidate, len(tried) + 1)
-            if isinstance(outcome, Success):
-                return tried
-            tried.append(Tried(candidate, outcome))
-            if not _may_go_on(outcome):
-                return tried
-            if repeats >= policy.max_repeats or not _is_worth_repeating(outcome):
-                break
-            repeats += 1
-    return tried
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of one request; see the settings of combos and of resilience."""
+
+    max_attempts: int = 12
+    max_retries: int = 1
+    retry_delay_s: float = 2.0
+    failover_before_retry: bool = True
+    max_set_retries: int = 0
+    set_retry_delay_s: float = 2.0
+    fallback_delay_s: float = 0.0
+    queue_wait_s: float = 15.0
+    waits_for_cooldown: bool = True
+    longest_wait_s: float = 30.0
+    wait_rounds: int = 2
+    wait_budget_s: float = 60.0
+    passes_content_policy: bool = False
 
 
-def _may_go_on(failure: Failure) -> bool:
-    if failure.committed:
-        return False
-    match failure.failure_class:
-        case FailureClass.CALLER_FAULT | FailureClass.CANCELLED:
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What came of the loop: every failure in order, and who was passed over.
+
+    Attributes:
+        free_at: when the first of those that merely rest may serve (epoch seconds); None when nobody does.
+        waited_s: the sum of all waits for cooldowns.
+    """
+
+    tried: tuple[Tried, ...]
+    passed_over: tuple[Exclusion, ...] = ()
+    free_at: float | None = None
+    waited_s: float = 0.0
+    is_served: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the loop asks the world for.
+
+    Attributes:
+        now: epoch seconds.
+        left: seconds until the request's deadline.
+        check: whether a candidate may still be tried, by fresh health.
+        again: a new plan after a wait.
+        chain: the operator's fallback chain for this request; () when there is none.
+    """
+
+    now: Callable[[], float]
+    left: Callable[[], float]
+    check: Callable[[Entry, Account], Seat | Exclusion]
+    again: Callable[[], Plan]
+    chain: Callable[[], Sequence[Entry]] = tuple
+
+
+def attempts(
+    plan: Plan, limits: Limits, around: Surroundings, *, rng: Callable[[], random.Random]
+) -> Generator[Attempt | Wait, Outcome | None, Verdict]:
+    """Yield attempts and waits until one serves or none may follow; return everything that happened."""
+    loop = _Loop(limits, around, rng)
+    yield from loop.run(plan)
+    return loop.verdict()
+
+
+class _Fate(Enum):
+    """What a tried candidate means for its neighbours."""
+
+    NEXT_ACCOUNT = 1
+    NEXT_TARGET = 2
+    PACED = 3
+    STOP = 4
+
+
+@dataclass(slots=True)
+class _Loop:
+    limits: Limits
+    around: Surroundings
+    rng: Callable[[], random.Random]
+    tried: list[Tried] = field(default_factory=list)
+    passed_over: list[Exclusion] = field(default_factory=list)
+    is_over: bool = False
+    is_served: bool = False
+    waited_s: float = 0.0
+    free_at: float | None = None
+    number: int = 0
+    accounts_out: set[str] = field(default_factory=set)
+    targets_out: set[tuple[str, str]] = field(default_factory=set)
+    finished: set[tuple[str, str]] = field(default_factory=set)
+    transients: dict[tuple[str, str], Candidate] = field(default_factory=dict)
+    faulty: set[tuple[str, str]] = field(default_factory=set)
+    """Those that failed in passing: waiting for them would only be a slower way to fail."""
+    host_faults: dict[str, int] = field(default_factory=dict)
+    refused_by: set[str] = field(default_factory=set)
+    too_small: int = 0
+    """Windows up to this size have proved too small."""
+
+    def run(self, plan: Plan) -> Steps:
+        for set_number in range(self.limits.max_set_retries + 1):
+            if set_number:
+                if not self.transients:
+                    break
+                yield from self._pause(self._jittered(self.limits.set_retry_delay_s, set_number - 1), "set")
+                self.finished.clear()
+            yield from self._walk(plan.entries)
+            if not self.is_over:
+                yield from self._retry()
+            if self.is_over:
+                return
+        yield from self._walk(self.around.chain())
+        if not self.is_over:
+            yield from self._wait_for_room()
+
+    def verdict(self) -> Verdict:
+        return Verdict(tuple(self.tried), tuple(self.passed_over), self.free_at, self.waited_s, self.is_served)
+
+    # --- once through the list ---------------------------------------------------------------------------------------
+
+    def _walk(self, entries: Sequence[Entry]) -> Steps:
+        paced: list[tuple[float, Candidate]] = []
+        deferred: list[Entry] = []
+        providers = {entry.option.provider for entry in entries}
+        for entry in entries:
+            if self._is_down(entry) and len(providers) > 1:
+                deferred.append(entry)
+                continue
+            yield from self._entry(entry, paced, may_defer=len(providers) > 1)
+            if self.is_over:
+                return
+            if self._is_down(entry) and len(entry.seats) > 1:
+                deferred.append(entry)
+        for entry in deferred:
+            yield from self._entry(entry, paced, may_defer=False)
+            if self.is_over:
+                return
+        for _until, candidate in sorted(paced, key=lambda one: one[0]):  # nobody is free: now waiting is worth it
+            yield from self._try(candidate, self.limits.queue_wait_s)
+            if self.is_over:
+                return
+
+    def _is_down(self, entry: Entry) -> bool:
+        return self.host_faults.get(entry.option.provider, 0) >= _FAULTS_OF_A_HOST
+
+    def _entry(self, entry: Entry, paced: list[tuple[float, Candidate]], *, may_defer: bool) -> Steps:
+        """Try the accounts of one target in turn."""
+        waiting: list[tuple[float, Candidate]] = []
+        is_only = len(entry.seats) == 1
+        for seat in entry.seats:
+            if self._is_ruled_out(entry) or (may_defer and self._is_down(entry)):
+                return
+            candidate = Candidate(entry, seat)
+            patience = self._patience(entry) if is_only and entry.waits_when_paced else 0.0
+            before = len(self.passed_over)
+            fate = yield from self._try(candidate, patience)
+            if not self.is_over and self._is_worth_repeating_now():
+                fate = yield from self._repeat()
+            if self.is_over or fate is _Fate.NEXT_TARGET:
+                return
+            if fate is _Fate.PACED:
+                waiting.append((self.passed_over[before].until or 0.0, candidate))
+        if waiting and entry.waits_when_paced and not is_only:
+            _, candidate = min(waiting, key=lambda one: one[0])
+            fate = yield from self._try(candidate, self._patience(entry))
+        elif not is_only or not entry.waits_when_paced:
+            paced.extend(waiting)
+
+    def _is_worth_repeating_now(self) -> bool:
+        """Say whether the last failure is tried again before anybody else is."""
+        if not self.transients:
             return False
-        case (
-            FailureClass.CREDENTIAL
-            | FailureClass.QUOTA
-            | FailureClass.RATE_LIMIT
-            | FailureClass.MODEL_UNAVAILABLE
-            | FailureClass.TRANSIENT
-            | FailureClass.UNKNOWN
-            | FailureClass.LOCAL
-        ):
+        last = self.tried[-1]
+        return last.failure.kind == _GENERATION or not self.limits.failover_before_retry
+
+    def _repeat(self) -> Generator[Attempt | Wait, Outcome | None, _Fate]:
+        """Try the last one again at once: its model stumbled, or the operator wants retries first."""
+        key, candidate = self.transients.popitem()
+        turns = 1 if self.tried[-1].failure.kind == _GENERATION else self.limits.max_retries
+        fate = _Fate.NEXT_ACCOUNT
+        for turn in range(turns):
+            is_slip = self.tried[-1].failure.kind == _GENERATION
+            if not is_slip and not (yield from self._pause(self._jittered(self.limits.retry_delay_s, turn), "retry")):
+                return fate
+            fate = yield from self._try(candidate, 0.0, Kind.RETRY)
+            if self.is_over or key not in self.transients:
+                return fate
+        self.transients.pop(key, None)
+        return fate
+
+    def _patience(self, entry: Entry) -> float:
+        return min(self.limits.queue_wait_s, entry.config.queue_timeout_ms / 1000)
+
+    def _try(
+        self, candidate: Candidate, patience_s: float, kind: Kind = Kind.NORMAL
+    ) -> Generator[Attempt | Wait, Outcome | None, _Fate]:
+        entry, account = candidate.entry, candidate.account
+        key = candidate.key
+        if kind is not Kind.RETRY and (key in self.finished or account.id in self.accounts_out):
+            return _Fate.NEXT_ACCOUNT
+        if self.number or self.passed_over:  # what the plan saw may have changed since
+            checked = self.around.check(entry, account)
+            if isinstance(checked, Exclusion) and not (kind is Kind.RETRY and _is_our_own(checked)):
+                self.passed_over.append(checked)
+                return _Fate.NEXT_ACCOUNT
+            if isinstance(checked, Seat):
+                candidate = Candidate(entry, checked)
+        if self.number >= self.limits.max_attempts or self.around.left() <= 0:
+            self.is_over = True
+            return _Fate.STOP
+        if self.number and self.limits.fallback_delay_s and kind is Kind.NORMAL:
+            yield from self._pause(self.limits.fallback_delay_s, "fallback")
+        if candidate.seat.probes and kind is Kind.NORMAL:
+            kind = Kind.PROBE
+        outcome = yield Attempt(candidate, self.number + 1, kind, patience_s)
+        if isinstance(outcome, PassedOver):
+            self.passed_over.append(outcome.exclusion)
+            is_paced = outcome.exclusion.reason in {Reason.RPM_FULL, Reason.CONCURRENCY_FULL}
+            return _Fate.PACED if is_paced else _Fate.NEXT_ACCOUNT
+        self.number += 1
+        if not isinstance(outcome, Failure):
+            self.is_over = self.is_served = True
+            return _Fate.STOP
+        self.tried.append(Tried(candidate, outcome))
+        fate = self._judge(candidate, outcome)
+        if fate is _Fate.STOP:
+            self.is_over = True
+        return fate
+
+    # --- what a failure reaches --------------------------------------------------------------------------------------
+
+    def _is_ruled_out(self, entry: Entry) -> bool:
+        option = entry.option
+        if (option.provider, option.model) in self.targets_out:
             return True
+        if self.too_small and option.planned_window <= self.too_small:
+            return True
+        return option.provider in self.refused_by or len(self.refused_by) > _MOST_OTHER_PROVIDERS
+
+    def _judge(self, candidate: Candidate, failure: Failure) -> _Fate:
+        if failure.committed:
+            return _Fate.STOP
+        option = candidate.option
+        self.finished.add(candidate.key)
+        match failure.failure_class:
+            case FailureClass.CANCELLED:
+                return _Fate.STOP
+            case FailureClass.CALLER_FAULT:
+                return self._judge_caller_fault(option, failure)
+            case FailureClass.MODEL_UNAVAILABLE:
+                if failure.kind == "entitlement":  # this account's plan; another's may have it
+                    return _Fate.NEXT_ACCOUNT
+                self.targets_out.add((option.provider, option.model))
+                return _Fate.NEXT_TARGET
+            case FailureClass.CREDENTIAL | FailureClass.QUOTA | FailureClass.RATE_LIMIT:
+                if failure.scope is not Scope.MODEL:
+                    self.accounts_out.add(candidate.account.id)
+                return _Fate.NEXT_ACCOUNT
+            case FailureClass.TRANSIENT:
+                self.transients[candidate.key] = candidate
+                self.faulty.add(candidate.key)
+                if failure.scope is Scope.MODEL:
+                    return _Fate.NEXT_TARGET
+                self.host_faults[option.provider] = self.host_faults.get(option.provider, 0) + 1
+                return _Fate.NEXT_ACCOUNT
+            case FailureClass.UNKNOWN | FailureClass.LOCAL:
+                self.faulty.add(candidate.key)
+                return _Fate.NEXT_ACCOUNT
+
+    def _judge_caller_fault(self, option: Option, failure: Failure) -> _Fate:
+        match failure.kind:
+            case "context_length" | "too_large":
+                self.too_small = max(self.too_small, option.planned_window, failure.limit or 0)
+                return _Fate.NEXT_TARGET
+            case "unsupported_param":
+                self.targets_out.add((option.provider, option.model))
+                return _Fate.NEXT_TARGET
+            case "content_policy":
+                return _Fate.NEXT_TARGET if self.limits.passes_content_policy else _Fate.STOP
+            case "opaque_token":
+                return _Fate.STOP
+            case _:
+                self.refused_by.add(option.provider)
+                return _Fate.NEXT_TARGET
+
+    # --- once more, and later ----------------------------------------------------------------------------------------
+
+    def _retry(self) -> Steps:
+        """Try again what failed in passing, after a pause that grows."""
+        for turn in range(self.limits.max_retries):
+            again = [one for one in self.transients.values() if not self._is_ruled_out(one.entry)]
+            if not again or self.number >= self.limits.max_attempts:
+                return
+            self.transients.clear()
+            if not (yield from self._pause(self._jittered(self.limits.retry_delay_s, turn), "retry")):
+                return
+            for candidate in again:
+                yield from self._try(candidate, 0.0, Kind.RETRY)
+                if self.is_over:
+                    return
+
+    def _wait_for_room(self) -> Steps:
+        """Where all that is left merely rests, wait for the first that may serve again, and plan anew."""
+        limits, around = self.limits, self.around
+        for turn in range(limits.wait_rounds + 1):
+            plan = around.again()
+            entries = [entry for entry in plan.entries if not self._is_ruled_out(entry)]
+            fresh = [entry for entry in entries if self._has_untried(entry)]
+            now = around.now()
+            self.free_at = _first_end(plan, self)
+            if fresh:  # came back while others were tried
+                until = now
+            elif self.free_at is None:
+                return
+            else:
+                until = self.free_at
+            wait = max(0.0, until - now)
+            is_worth_it = wait <= limits.longest_wait_s and self.waited_s + wait <= limits.wait_budget_s
+            if turn == limits.wait_rounds or not limits.waits_for_cooldown or not is_worth_it:
+                return
+            if wait and not (yield from self._pause(wait + _AGAIN_SLACK_S, "cooldown")):
+                return
+            self.finished = set(self.faulty)
+            self.accounts_out.clear()
+            yield from self._walk(around.again().entries if wait else fresh)
+            if self.is_over:
+                return
+
+    def _has_untried(self, entry: Entry) -> bool:
+        seen = self.finished | self.faulty
+        name = entry.option.name
+        return any(
+            (name, seat.account.id) not in seen and seat.account.id not in self.accounts_out for seat in entry.seats
+        )
+
+    def _pause(self, seconds: float, reason: str) -> Generator[Attempt | Wait, Outcome | None, bool]:
+        """Wait, unless the request would be over before; say whether it went on."""
+        if seconds >= self.around.left():
+            self.is_over = reason != "cooldown"
+            return False
+        if seconds > 0:
+            if reason == "cooldown":
+                self.waited_s += seconds
+            yield Wait(seconds, reason)
+        return True
+
+    def _jittered(self, base_s: float, turn: int) -> float:
+        """Exponential delay with full jitter."""
+        return base_s * 2.0**turn * self.rng().random() if base_s else 0.0
 
 
-def _is_worth_repeating(failure: Failure) -> bool:
-    return failure.failure_class is FailureClass.TRANSIENT and failure.sent is Sent.NONE
+def _is_our_own(exclusion: Exclusion) -> bool:
+    """Say whether a rest is that of the failure which is tried again, and no limit of the provider's."""
+    return exclusion.reason == Reason.COOLING and exclusion.detail not in _LIMITS
 
 
-# Which failure the caller sees when several happened: the first rank that occurred, most useful to act on first.
-_KIND_RANK = {"context_length": 0, "too_large": 0, "content_policy": 2}
-_CLASS_RANK = {
-    FailureClass.CALLER_FAULT: 1,
-    FailureClass.RATE_LIMIT: 3,
-    FailureClass.QUOTA: 3,
-    FailureClass.LOCAL: 3,
-    FailureClass.TRANSIENT: 6,
-    FailureClass.UNKNOWN: 6,
-    FailureClass.MODEL_UNAVAILABLE: 7,
-    FailureClass.CREDENTIAL: 8,
-    FailureClass.CANCELLED: 9,
-}
-
-
-def most_telling(tried: Sequence[Tried[C]]) -> Tried[C]:
-    """Choose the failure to report; of equal ranks the first. Raises ValueError when nothing was tried."""
-    return min(tried, key=lambda entry: _rank(entry.failure))
-
-
-def _rank(failure: Failure) -> int:
-    if failure.kind in _KIND_RANK:
-        return _KIND_RANK[failure.kind]
-    if failure.kind == "overloaded":
-        return 4
-    if failure.kind.startswith("timeout"):
-        return 5
-    # Our credit at the provider, or an address that we may not call, is our fault and no limit of the caller.
-    if failure.kind in {"no_credit", "blocked"}:
-        return _CLASS_RANK[FailureClass.CREDENTIAL]
-    return _CLASS_RANK[failure.failure_class]
+def _first_end(plan: Plan, loop: _Loop) -> float | None:
+    """Return when the first of those that merely rest may serve again, but for those that failed just now."""
+    now = loop.around.now()
+    return min(
+        (
+            exclusion.until
+            for exclusion in (*plan.exclusions, *loop.passed_over)
+            if exclusion.until is not None
+            and exclusion.until > now
+            and exclusion.reason in WAITABLE
+            and (exclusion.target, exclusion.connection_id) not in loop.faulty
+        ),
+        default=None,
+    )

@@ -127,6 +127,7 @@ class Option:
         is_unmetered: a call costs nothing more: free, local, subscription.
         is_loopback: runs on this machine or a private network.
         effort: how hard to think, where the name says so.
+        fitness: how good the model is at general, coding and reasoning tasks, 0 to 1; None is not known.
         handles: what the caller hangs on it, by account id; nothing here looks inside.
     """
 
@@ -143,6 +144,7 @@ class Option:
     is_loopback: bool = False
     has_prompt_cache: bool = False
     effort: str | None = None
+    fitness: tuple[float, float, float] | None = None
     handles: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -204,6 +206,7 @@ class Features:
         session: HMAC of key and session value; None without a session.
         is_explicit_session: the caller named it, rather than that it was derived from the text.
         budget_nano: highest cost in nano-USD; None without one.
+        connection_id: the only connection that may serve, because the caller named it or an id belongs to it.
         mode: the word of `X-OmniRoute-Mode`, already known to be one; "" without it.
     """
 
@@ -222,7 +225,7 @@ class Features:
     budget_nano: int | None = None
     is_budget_strict: bool = False
     may_use_reserve: bool = False
-    is_pinned: bool = False
+    connection_id: str | None = None
 
     def reserved_output(self, option: Option) -> int:
         """Tokens that the answer may take at an option."""

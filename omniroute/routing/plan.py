@@ -80,10 +80,15 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Seat:
-    """One account of a target in a plan."""
+    """One account of a target in a plan.
+
+    Attributes:
+        rests: it should rest for longer, but the reason is vague enough for an early look: only with somebody behind.
+    """
 
     account: Account
     probes: tuple[Probe, ...] = ()
+    rests: Exclusion | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,3 +136,5 @@ class Plan:
     is_sticky: bool = False
     """The head is there because the session stays with it."""
     warnings: tuple[str, ...] = ()
+    is_over_budget: bool = False
+    """A strict budget has left nobody."""

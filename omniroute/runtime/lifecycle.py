@@ -77,6 +77,7 @@ def start(app: Flask, worker: Any) -> None:
     life = _life = WorkerLife(own, worker)
     gc.set_threshold(20_000, 20, 50)  # a full collection stalls every stream; requests leave nothing for it
     own.request_log.start()
+    own.routing.start()
     life.greenlets = [
         gevent.spawn(own.snapshots.poll_forever, interval_s=_POLL_S, sleep=gevent.sleep),
         gevent.spawn(_sweep_idle_connections, own),
@@ -106,6 +107,7 @@ def stop(app: Flask) -> None:  # noqa: ARG001 -- a hook
     gevent.killall(life.greenlets, block=True, timeout=2)
     if life.leadership is not None:
         life.leadership.stop()
+    life.container.routing.stop()
     life.container.request_log.stop()
     if isinstance(life.container.metrics, Metrics):
         life.container.metrics.flush()

@@ -326,7 +326,6 @@ def _as_is(value: Any) -> Any:
 
 
 _UNENFORCED: Final[Mapping[str, tuple[Any, ...]]] = {
-    "allowedCombos": ((),),
     "rateLimits": ((),),
     "maxConcurrent": (None,),
     "maxSessions": (None,),
@@ -341,6 +340,7 @@ _COLUMNS: Final[Mapping[str, tuple[str, Callable[[Any], Any]]]] = {
     "scopes": ("scopes", _scopes),
     "allowedModels": ("allowed_models", _globs),
     "blockedModels": ("blocked_models", _globs),
+    "allowedCombos": ("allowed_combos", _globs),
     "allowedConnections": ("allowed_connections", _globs),
     "allowedEndpoints": ("allowed_endpoints", _endpoints),
     "ipAllowlist": ("ip_allowlist", _networks),

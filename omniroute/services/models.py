@@ -16,7 +16,10 @@ import msgspec
 from omniroute.errors import ModelNotFound
 from omniroute.formats.wire import WireFormat
 from omniroute.gateway.directory import Directories, Directory, Target
+from omniroute.gateway.resolver import Resolver, is_listed
 from omniroute.providers.spec import Model, ModelKind, Provider, Tier
+from omniroute.routing.options import Need
+from omniroute.services.groups import AUTO, COMBO, Group, groups_of
 from omniroute.services.model_shapes import gemini_model, ollama_show, ollama_tag
 
 # The models of the built-in list carry the date of that list; providers do not tell when a model was made.
@@ -44,6 +47,14 @@ _OUTPUT: Final[Mapping[ModelKind, tuple[str, ...]]] = {
     ModelKind.OCR: ("text",),
 }
 _SHOWN_CAPABILITIES: Final = ("tools", "vision", "reasoning", "json_schema")
+_SHOWN_NEEDS: Final[Mapping[str, str]] = {
+    Need.TOOLS: "tools",
+    Need.VISION: "vision",
+    Need.REASONING: "reasoning",
+    Need.SCHEMA: "json_schema",
+}
+_OWNERS: Final = {name: Provider(name, name, name) for name in (COMBO, AUTO)}
+"""What stands for the provider of names that lead to several."""
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -70,6 +81,8 @@ class Entry:
     """The same under the provider's id, where that is another name."""
     rendered_anthropic: bytes
     """The Anthropic form."""
+    group: Group | None = None
+    """What a name for several targets stands for; None for a model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +92,10 @@ class Filters:
     naming: Naming = Naming.ALIAS
     kind: str | None = None
     provider: str | None = None
-    may_use: Callable[[str], bool] | None = None
+    may_use: Callable[..., bool] | None = None
+    """Whether the key's lists admit a name, and a target behind it."""
     connections: frozenset[str] = frozenset()
+    combos: tuple[str, ...] = ()
     only_free: bool = False
 
     @property
@@ -102,13 +117,30 @@ class Rendered:
 class _View:
     """What is prepared for one directory."""
 
-    __slots__ = ("_gemini", "_ollama", "by_name", "catalog", "directory", "entries", "plain", "version")
+    __slots__ = (
+        "_gemini",
+        "_ollama",
+        "by_name",
+        "catalog",
+        "directory",
+        "entries",
+        "models",
+        "plain",
+        "resolver",
+        "version",
+    )
 
-    def __init__(self, directory: Directory) -> None:
+    def __init__(self, directory: Directory, resolver: Resolver | None, before: _View | None) -> None:
         self.directory = directory
-        self.entries = tuple(_entries(directory))
+        self.resolver = resolver
+        is_same = before is not None and before.directory is directory
+        self.models: tuple[Entry, ...] = before.models if before is not None and is_same else tuple(_entries(directory))
+        """The entries of single models, which outlast changes of combos."""
+        groups = [_group_entry(group) for group in groups_of(resolver)] if resolver is not None else []
+        taken = {entry.name for entry in groups}  # a combo with the name of a model is what answers to it
+        self.entries = (*(entry for entry in self.models if entry.name not in taken), *groups)
         self.by_name = {entry.name: entry for entry in self.entries}
-        for entry in self.entries:
+        for entry in self.models:
             self.by_name.setdefault(f"{entry.provider.id}/{entry.model.id}", entry)
         self.version = _digest(entry.rendered for entry in self.entries)
         self.plain: Rendered | None = None
@@ -138,8 +170,10 @@ class _View:
 class Models:
     """Answers model lists from the compiled directory."""
 
-    def __init__(self, *, directories: Directories) -> None:
+    def __init__(self, *, directories: Directories, resolver: Callable[[], Resolver] | None = None) -> None:
+        """With `resolver` the lists hold combos and channels too."""
         self._directories = directories
+        self._resolver = resolver
         self._known: _View | None = None
 
     # --- for clients ---------------------------------------------------------------------------------------------
@@ -240,6 +274,22 @@ class Models:
             raise _unlisted(name)
         return entry
 
+    def combos(self, filters: Filters) -> bytes:
+        """Return `{"object": "list", "data": […]}` of the combos that the caller may use, with their targets."""
+        shown = [
+            {
+                "id": entry.name,
+                "object": "combo",
+                "strategy": entry.group.strategy,
+                "targets": [option.name for option in entry.group.targets if _may_reach(entry, option.name, filters)],
+                "context_length": entry.group.context,
+                "capabilities": _shown_needs(entry.group),
+            }
+            for entry in _selected(self._view, filters)
+            if entry.group is not None and entry.group.combo is not None
+        ]
+        return _encode({"object": "list", "data": shown})
+
     # --- for management ------------------------------------------------------------------------------------------
 
     def catalog(self) -> bytes:
@@ -287,9 +337,10 @@ class Models:
     @property
     def _view(self) -> _View:
         current = self._directories.current
+        resolver = self._resolver() if self._resolver is not None else None
         known = self._known
-        if known is None or known.directory is not current:
-            known = self._known = _View(current)
+        if known is None or known.directory is not current or known.resolver is not resolver:
+            known = self._known = _View(current, resolver, known)
         return known
 
 
@@ -353,6 +404,51 @@ def _entry(directory: Directory, row: Provider, model: Model, connection_ids: fr
         rendered_canonical=None if row.id == row.prefix else _encode({"id": f"{row.id}/{model.id}", **facts}),
         rendered_anthropic=anthropic,
     )
+
+
+def _group_entry(group: Group) -> Entry:
+    capabilities = _shown_needs(group)
+    model = Model(
+        group.name,
+        context=group.context,
+        max_output=group.max_output,
+        capabilities=tuple(name for name, has_it in capabilities.items() if has_it),
+        input=("text", "image") if capabilities["vision"] else ("text",),
+    )
+    source = None if group.context is None else "override" if group.is_context_set else "builtin"
+    facts = {
+        "id": group.name,
+        "object": "model",
+        "created": LISTED_AT,
+        "owned_by": group.owner,
+        "root": group.name,
+        "parent": None,
+        "name": group.name,
+        "type": ModelKind.CHAT,
+        "context_length": group.context,
+        "context_source": source or "default",
+        "max_output_tokens": group.max_output,
+        "input_modalities": model.input,
+        "output_modalities": _OUTPUT[ModelKind.CHAT],
+        "capabilities": {**capabilities, "streaming": True},
+        "supported_endpoints": _ENDPOINTS,
+    }
+    shown = {"type": "model", "id": group.name, "display_name": group.name, "created_at": _LISTED_DAY}
+    return Entry(
+        name=group.name,
+        provider=_OWNERS[group.owner],
+        model=model,
+        connection_ids=group.connection_ids,
+        is_free=group.is_free,
+        rendered=_encode({**facts, "free": True} if group.is_free else facts),
+        rendered_canonical=None,
+        rendered_anthropic=_encode(shown),
+        group=group,
+    )
+
+
+def _shown_needs(group: Group) -> dict[str, bool]:
+    return {name: need in group.capabilities for need, name in _SHOWN_NEEDS.items()}
 
 
 def _facts(directory: Directory, row: Provider, model: Model) -> dict[str, Any]:
@@ -449,7 +545,16 @@ def _is_admitted(entry: Entry, filters: Filters) -> bool:
         return False
     if filters.connections and filters.connections.isdisjoint(entry.connection_ids):
         return False
-    return filters.may_use is None or filters.may_use(entry.name)
+    group = entry.group
+    if group is None:
+        return filters.may_use is None or filters.may_use(entry.name)
+    if group.combo is not None and not is_listed(filters.combos, group.combo):
+        return False
+    return filters.may_use is None or any(_may_reach(entry, option.name, filters) for option in group.targets)
+
+
+def _may_reach(entry: Entry, target: str, filters: Filters) -> bool:
+    return filters.may_use is None or filters.may_use(entry.name, target)
 
 
 def _named(entry: Entry, naming: Naming) -> tuple[bytes, ...]:

@@ -64,27 +64,38 @@ class Prober:
         self._now = now
         self._monotonic = monotonic
 
-    def ask(self, endpoint: Endpoint, model: str, *, stream: bool) -> Finding:
+    def ask(
+        self,
+        endpoint: Endpoint,
+        model: str,
+        *,
+        stream: bool,
+        prompt: str = _PROMPT,
+        deadlines: Deadlines = DEADLINES,
+    ) -> Finding:
         """Ask a model for as little as possible."""
-        finding = self._ask(endpoint, model, _question(endpoint.format, model, stream=stream), stream=stream)
+        question = _question(endpoint.format, model, prompt, stream=stream)
+        finding = self._ask(endpoint, model, question, deadlines, stream=stream)
         if (
             finding.failure is not None
             and finding.failure.kind == "unsupported_param"
             and endpoint.format is WireFormat.OPENAI_CHAT
         ):
             # Reasoning models take the limit under another name, and need room for what they think.
-            body = _chat(model, stream=stream, limit={"max_completion_tokens": 64})
-            return self._ask(endpoint, model, body, stream=stream)
+            body = _chat(model, prompt, stream=stream, limit={"max_completion_tokens": 64})
+            return self._ask(endpoint, model, body, deadlines, stream=stream)
         return finding
 
     def list_models(self, request: UpstreamRequest) -> Finding:
         """Ask for the provider's model list."""
         return self._send(request, WireFormat.OPENAI_CHAT, stream=False, is_list=True)
 
-    def _ask(self, endpoint: Endpoint, model: str, question: Mapping[str, Any], *, stream: bool) -> Finding:
+    def _ask(
+        self, endpoint: Endpoint, model: str, question: Mapping[str, Any], deadlines: Deadlines, *, stream: bool
+    ) -> Finding:
         body = msgspec.json.encode(question)
         try:
-            request = build(endpoint, model=model, body=body, stream=stream, deadlines=DEADLINES)
+            request = build(endpoint, model=model, body=body, stream=stream, deadlines=deadlines)
         except InvalidRequest as error:
             failure = Failure("invalid_request", FailureClass.CALLER_FAULT, message=error.message)
             return Finding(0.0, failure=failure)
@@ -101,7 +112,8 @@ class Prober:
             response = self._transport.send(request)
             status = response.status
             try:
-                failure, models = self._judge(response, wire_format, stream=stream, is_list=is_list)
+                limit_s = request.deadlines.total_s
+                failure, models = self._judge(response, wire_format, limit_s, stream=stream, is_list=is_list)
             finally:
                 response.close()
         except (UpstreamUnreachable, UpstreamTimeout, UpstreamProtocolError, UrlBlocked) as error:
@@ -110,11 +122,11 @@ class Prober:
         return Finding(round(latency_ms, 1), status, failure, models)
 
     def _judge(
-        self, response: UpstreamResponse, wire_format: WireFormat, *, stream: bool, is_list: bool
+        self, response: UpstreamResponse, wire_format: WireFormat, limit_s: float, *, stream: bool, is_list: bool
     ) -> tuple[Failure | None, tuple[str, ...]]:
         if stream and response.status == 200:
-            return self._judge_stream(response, wire_format), ()
-        body = self._read(response)
+            return self._judge_stream(response, wire_format, limit_s), ()
+        body = self._read(response, limit_s)
         if response.status != 200:
             return classify(wire_format, response.status, response.headers, body, now=self._now()), ()
         answer = _object_in(body)
@@ -123,9 +135,9 @@ class Prober:
             return None, models or ()
         return classify(wire_format, 200, response.headers, body, now=self._now()), ()
 
-    def _judge_stream(self, response: UpstreamResponse, wire_format: WireFormat) -> Failure | None:
+    def _judge_stream(self, response: UpstreamResponse, wire_format: WireFormat, limit_s: float) -> Failure | None:
         if not response.headers.get("content-type", "").startswith(_STREAM_TYPES):
-            body = self._read(response)
+            body = self._read(response, limit_s)
             if _object_in(body) is None or b'"error"' in body:
                 return classify(wire_format, 200, response.headers, body, now=self._now())
             return Failure("protocol", FailureClass.TRANSIENT, status=200, message="The provider does not stream.")
@@ -134,8 +146,8 @@ class Prober:
             return Failure("truncated", FailureClass.TRANSIENT, status=200, message="The stream ended without content.")
         return None
 
-    def _read(self, response: UpstreamResponse) -> bytes:
-        give_up_at = self._monotonic() + DEADLINES.total_s
+    def _read(self, response: UpstreamResponse, limit_s: float) -> bytes:
+        give_up_at = self._monotonic() + limit_s
         body = bytearray()
         while len(body) <= _MAX_BODY:
             try:
@@ -163,22 +175,22 @@ def _failure_of(error: OmniRouteError) -> Failure:
 # --- what is asked ---------------------------------------------------------------------------------------------------
 
 
-def _question(wire_format: WireFormat, model: str, *, stream: bool) -> Mapping[str, Any]:
+def _question(wire_format: WireFormat, model: str, prompt: str, *, stream: bool) -> Mapping[str, Any]:
     match wire_format:
         case WireFormat.OPENAI_CHAT | WireFormat.ANTHROPIC_MESSAGES:
-            return _chat(model, stream=stream, limit={"max_tokens": 1})
+            return _chat(model, prompt, stream=stream, limit={"max_tokens": 1})
         case WireFormat.OPENAI_RESPONSES:
-            return {"model": model, "input": _PROMPT, "max_output_tokens": 16, "stream": stream}
+            return {"model": model, "input": prompt, "max_output_tokens": 16, "stream": stream}
         case WireFormat.GEMINI:
-            return {"contents": [{"parts": [{"text": _PROMPT}]}], "generationConfig": {"maxOutputTokens": 1}}
+            return {"contents": [{"parts": [{"text": prompt}]}], "generationConfig": {"maxOutputTokens": 1}}
         case WireFormat.OLLAMA:
-            return _chat(model, stream=stream, limit={"options": {"num_predict": 1}})
+            return _chat(model, prompt, stream=stream, limit={"options": {"num_predict": 1}})
         case _:
             raise ValueError(f"no test request for {wire_format}")
 
 
-def _chat(model: str, *, stream: bool, limit: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {"model": model, "messages": [{"role": "user", "content": _PROMPT}], "stream": stream, **limit}
+def _chat(model: str, prompt: str, *, stream: bool, limit: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {"model": model, "messages": [{"role": "user", "content": prompt}], "stream": stream, **limit}
 
 
 # --- what is read ----------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, cast
 
 from sqlalchemy import Column, Connection, Table
@@ -20,6 +20,14 @@ class Dialect(Protocol):
 
     def lock_rows(self, connection: Connection, key: int) -> None:
         """Let one transaction at a time pass, until it ends."""
+        ...
+
+    def lock_names(self, connection: Connection, space: int, names: Iterable[str]) -> None:
+        """Let one transaction at a time pass with each of the names, which need not be rows yet, until it ends."""
+        ...
+
+    def clock(self, connection: Connection, now: float) -> float:
+        """Return the time that all who share the database agree on, given our own."""
         ...
 
     def insert_many(

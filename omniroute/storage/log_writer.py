@@ -25,8 +25,10 @@ from sqlalchemy import exc
 
 from omniroute.errors import Conflict, OmniRouteError, StorageError
 from omniroute.records import AttemptRecord, RequestRecord
+from omniroute.routing.packing import Packer
 from omniroute.storage.database import Database
-from omniroute.storage.repositories import request_log, usage
+from omniroute.storage.repositories import decisions, request_log, usage
+from omniroute.storage.repositories.request_log import Line
 from omniroute.storage.spool import Piece, Spool, files_in, taken_over
 
 R = TypeVar("R", RequestRecord, AttemptRecord)
@@ -38,6 +40,9 @@ _FIRST_BACKOFF_S: Final = 0.25
 _LONGEST_BACKOFF_S: Final = 10.0
 _LARGEST: Final = 10**15  # beyond any count of tokens, and thousands of them still add up within 64 bits
 _NUL: Final = b"\\u0000"  # PostgreSQL has no place for it
+_PACKED_AT_ONCE: Final = 40
+"""Decisions that are compressed before others get their turn: about a millisecond."""
+_PAUSE_S: Final = 0.001
 _log = logging.getLogger(__name__)
 
 
@@ -83,13 +88,14 @@ class LogWriter:
         self._monotonic = monotonic
         self._batch_rows = batch_rows
         self._interval_s = interval_s
+        self._store = _Store(database).put
         self._appending = threading.Lock()
         self._delivering = threading.Lock()
         self._awake = threading.Event()
         self._full = threading.Event()
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
-        self._unspooled: deque[request_log.Row] = deque(maxlen=_MOST_UNSPOOLED)
+        self._unspooled: deque[Line] = deque(maxlen=_MOST_UNSPOOLED)
         self._pending = 0
         self._written = 0
         self._rejected = 0
@@ -186,7 +192,7 @@ class LogWriter:
                 if piece is None:
                     self._pending = 0
                     return 0
-            batch = _deliver(self._database, piece, self._batch_rows)
+            batch = _deliver(self._store, piece, self._batch_rows)
             with self._appending:
                 self._spool.delivered(batch.length)
                 self._pending = max(0, self._pending - batch.lines)
@@ -195,22 +201,22 @@ class LogWriter:
             return batch.lines
 
     def _deliver_unspooled(self) -> int:
-        rows = [self._unspooled.popleft() for _ in range(min(len(self._unspooled), self._batch_rows))]
+        lines = [self._unspooled.popleft() for _ in range(min(len(self._unspooled), self._batch_rows))]
         try:
-            inserted, rejected = _store(self._database, rows)
+            inserted, rejected = self._store(lines)
         except OmniRouteError:
-            self._unspooled.extendleft(reversed(rows))
+            self._unspooled.extendleft(reversed(lines))
             raise
         self._written += inserted
         self._rejected += rejected
-        self._pending = max(0, self._pending - len(rows))
-        return len(rows)
+        self._pending = max(0, self._pending - len(lines))
+        return len(lines)
 
     def _keep_in_memory(self, line: bytes, error: OSError) -> None:
         if not self._unspooled_total:
             _log.error("The spool cannot be written; requests are held in memory: %s", error.strerror or error)
         self._unspooled_total += 1
-        self._unspooled.append(request_log.row_of(line))
+        self._unspooled.append(request_log.read_line(line))
 
 
 def drain_spools(database: Database, directory: Path) -> int:
@@ -222,13 +228,14 @@ def drain_spools(database: Database, directory: Path) -> int:
         StorageError: the database does not take it; the rest of the files stays.
     """
     inserted = 0
+    store = _Store(database).put
     for path in files_in(directory):
         with taken_over(path) as piece:
             if piece is None:
                 continue
             rest, rejected = piece, 0
             # A last line without its end is none: its request was never settled.
-            while (batch := _deliver(database, rest, BATCH_ROWS)).length:
+            while (batch := _deliver(store, rest, BATCH_ROWS)).length:
                 inserted += batch.inserted
                 rejected += batch.rejected
                 rest = dataclasses.replace(rest, position=rest.position + batch.length)
@@ -246,55 +253,102 @@ class _Batch:
     rejected: int
 
 
-def _deliver(database: Database, piece: Piece, at_most: int) -> _Batch:
+def _deliver(store: Callable[[Sequence[Line]], tuple[int, int]], piece: Piece, at_most: int) -> _Batch:
     """Read a batch of lines and store it."""
-    lines, length = piece.lines(at_most)
-    rows: list[request_log.Row] = []
-    for line in lines:
+    texts, length = piece.lines(at_most)
+    lines: list[Line] = []
+    for line in texts:
         try:
-            rows.append(request_log.row_of(line))
+            lines.append(request_log.read_line(line))
         except ValueError:
             if line:
                 _log.warning("A line of the spool cannot be read and is left out.")
-    inserted, rejected = _store(database, rows) if rows else (0, 0)
-    return _Batch(length, len(lines), inserted, rejected + len(lines) - len(rows))
+    inserted, rejected = store(lines) if lines else (0, 0)
+    return _Batch(length, len(texts), inserted, rejected + len(texts) - len(lines))
 
 
-def _store(database: Database, rows: Sequence[request_log.Row]) -> tuple[int, int]:
-    """Insert rows and add them to the sums in one transaction; return how many were inserted and refused."""
-    try:
-        return database.write(lambda sql: _insert(sql, rows)), 0
-    except _Redelivered:
-        return database.write(lambda sql: _insert_new(sql, rows)), 0
-    except (OmniRouteError, OverflowError) as error:
-        if not _is_fault_of_data(error):
-            raise
-    inserted = rejected = 0
-    for row in rows:  # one of them cannot be stored: find it, and let the others pass
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """What goes into the tables for one request."""
+
+    row: request_log.Row
+    decision: decisions.Values | None
+
+
+class _Store:
+    """Puts requests into the tables: the log, the sums, and how they were routed."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._packer = Packer()
+
+    def put(self, lines: Sequence[Line]) -> tuple[int, int]:
+        """Insert requests and add them to the sums in one transaction; return how many were inserted and refused."""
+        entries = self._packed(lines)
         try:
-            inserted += database.write(partial(_insert_new, rows=[tuple(map(_clean, row))]))
+            return self._database.write(lambda sql: _insert(sql, entries)), 0
+        except _Redelivered:
+            return self._database.write(lambda sql: _insert_new(sql, entries)), 0
         except (OmniRouteError, OverflowError) as error:
             if not _is_fault_of_data(error):
                 raise
-            rejected += 1
-            _log.exception("A request cannot be stored and is left out.")
-    return inserted, rejected
+        inserted = rejected = 0
+        for entry in entries:  # one of them cannot be stored: find it, and let the others pass
+            clean = _Entry(tuple(map(_clean, entry.row)), entry.decision)
+            try:
+                inserted += self._database.write(partial(_insert_new, entries=[clean]))
+            except (OmniRouteError, OverflowError) as error:
+                if not _is_fault_of_data(error):
+                    raise
+                rejected += 1
+                _log.exception("A request cannot be stored and is left out.")
+        return inserted, rejected
+
+    def _packed(self, lines: Sequence[Line]) -> list[_Entry]:
+        """Compress the decisions, with pauses: under gevent this runs beside the requests of the worker."""
+        entries = []
+        for number, line in enumerate(lines, 1):
+            entries.append(_Entry(line.row, self._decision(line)))
+            if number % _PACKED_AT_ONCE == 0 and number < len(lines) and line.decision is not None:
+                time.sleep(_PAUSE_S)
+        return entries
+
+    def _decision(self, line: Line) -> decisions.Values | None:
+        made = line.decision
+        if made is None:
+            return None
+        try:
+            packed = self._packer.pack(made.body)
+        except ValueError:
+            _log.warning("A decision record cannot be read and is left out.")
+            return None
+        row = line.row
+        return decisions.values_of(row[_REQUEST_ID], row[_TIME], made.policy_hash, made.seed, packed)
+
+
+_REQUEST_ID: Final = request_log.POSITIONS["request_id"]
+_TIME: Final = request_log.POSITIONS["time"]
 
 
 class _Redelivered(Exception):
     """Some of a batch is already there; undoes the transaction."""
 
 
-def _insert(sql: Sql, rows: Sequence[request_log.Row]) -> int:
+def _insert(sql: Sql, entries: Sequence[_Entry]) -> int:
+    rows = [entry.row for entry in entries]
     inserted = request_log.insert_batch(sql, rows)
     if inserted != len(rows):
         raise _Redelivered
+    decisions.insert_batch(sql, [entry.decision for entry in entries if entry.decision is not None])
     usage.add(sql, rows)
     return inserted
 
 
-def _insert_new(sql: Sql, rows: Sequence[request_log.Row]) -> int:
-    inserted = request_log.insert_new(sql, rows)
+def _insert_new(sql: Sql, entries: Sequence[_Entry]) -> int:
+    inserted = request_log.insert_new(sql, [entry.row for entry in entries])
+    made = {entry.row[_REQUEST_ID]: entry.decision for entry in entries}
+    new = [made[row[_REQUEST_ID]] for row in inserted]
+    decisions.insert_batch(sql, [values for values in new if values is not None])
     usage.add(sql, inserted)
     return len(inserted)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
+from zlib import crc32
 
 import msgspec
 from sqlalchemy import Column, Connection, Table, text
@@ -22,6 +23,13 @@ _SPACE: Final = 0x6F6D6E69 << 32
 LOCK_START: Final = _SPACE | 1
 LOCK_LEADER: Final = _SPACE | 2
 LOCK_AUDIT: Final = _SPACE | 3
+
+# Locks of names have a number space of their own: pairs of 32 bits, the kind of name and a sum of its letters.
+NAMES_HEALTH: Final = 1
+NAMES_SLOTS: Final = 2
+NAMES_COUNTERS: Final = 3
+_LOCK_NAMES: Final = text("SELECT pg_advisory_xact_lock(:space, key) FROM unnest(CAST(:keys AS integer[])) AS key")
+_CLOCK: Final = text("SELECT CAST(extract(epoch FROM clock_timestamp()) AS double precision)")
 
 # serialization_failure, deadlock_detected, lock_not_available
 _TRY_AGAIN: Final = frozenset({"40001", "40P01", "55P03"})
@@ -44,6 +52,18 @@ def lock_rows(connection: Connection, key: int) -> None:
     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
 
 
+def lock_names(connection: Connection, space: int, names: Iterable[str]) -> None:
+    """Wait until nobody else holds one of the names, which need not be rows yet; held until the transaction ends."""
+    # In one order, so that two that want the same names cannot each wait for the other.
+    keys = sorted({crc32(name.encode()) - 0x80000000 for name in names})
+    connection.execute(_LOCK_NAMES, {"space": space, "keys": keys})
+
+
+def clock(connection: Connection, now: float) -> float:  # noqa: ARG001 -- the other dialect needs it
+    """Return the time that all who share the database agree on: the server's, since hosts differ."""
+    return float(connection.execute(_CLOCK).scalar_one())
+
+
 def is_busy(error: BaseException | None) -> bool:
     """Say whether the transaction lost against another one, so that trying again helps."""
     return getattr(error, "sqlstate", None) in _TRY_AGAIN
@@ -64,8 +84,14 @@ def insert_many(connection: Connection, head: str, columns: Sequence[Column[Any]
 
 @lru_cache(maxsize=64)
 def _many(head: str, types: tuple[str, ...], tail: str) -> str:
-    values = ", ".join(f"(item->>{position})::{name}" for position, name in enumerate(types))
+    values = ", ".join(_value(position, name) for position, name in enumerate(types))
     return f"{head} SELECT {values} FROM jsonb_array_elements(%s::jsonb) AS item {tail}"  # noqa: S608 - names from the schema
+
+
+def _value(position: int, type_name: str) -> str:
+    if type_name == "bytea":  # bytes travel in JSON as Base64
+        return f"decode(item->>{position}, 'base64')"
+    return f"(item->>{position})::{type_name}"
 
 
 @lru_cache(maxsize=256)

@@ -18,7 +18,20 @@ from sqlalchemy import Connection as Sql
 from omniroute.errors import OmniRouteError
 from omniroute.records import ApiKey, Snapshot
 from omniroute.storage.database import Database
-from omniroute.storage.repositories import api_keys, config_version, connections, credentials, nodes, sessions, settings
+from omniroute.storage.repositories import (
+    aliases,
+    api_keys,
+    chains,
+    channels,
+    combos,
+    config_version,
+    connections,
+    credentials,
+    nodes,
+    provider_routing,
+    sessions,
+    settings,
+)
 from omniroute.storage.secrets import Cipher
 
 POLL_INTERVAL_S: Final = 0.5
@@ -41,6 +54,12 @@ def load(sql: Sql, cipher: Cipher, now: float) -> Snapshot:
         keys_by_hash=MappingProxyType(by_hash),
         sessions=MappingProxyType(sessions.load_usable(sql, now)),
         settings=MappingProxyType(settings.load_all(sql)),
+        combos=combos.load_all(sql),
+        aliases=aliases.load_all(sql),
+        combo_patterns=combos.load_patterns(sql),
+        chains=chains.load_all(sql),
+        provider_routing=MappingProxyType(provider_routing.load_all(sql)),
+        channels=channels.load_all(sql),
         has_password=credentials.exists(sql, credentials.ADMIN_PASSWORD),
     )
 

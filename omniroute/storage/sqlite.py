@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
@@ -100,6 +100,15 @@ def insert_into(table: Table) -> Insert:
 
 def lock_rows(_connection: Connection, _key: int) -> None:
     """Nothing to do: a write transaction is alone in the database."""
+
+
+def lock_names(_connection: Connection, _space: int, _names: Iterable[str]) -> None:
+    """Nothing to do: a write transaction is alone in the database."""
+
+
+def clock(_connection: Connection, now: float) -> float:
+    """Return the time that all who share the database agree on: ours, since all are on this host."""
+    return now
 
 
 def is_busy(error: BaseException | None) -> bool:

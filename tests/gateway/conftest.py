@@ -4,29 +4,39 @@ from __future__ import annotations
 
 import socket as plain_socket
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
+import gevent
 import msgspec
 import pytest
 from gevent import socket
 
 from omniroute.gateway.clocks import Clocks
 from omniroute.gateway.dialects import Surface
-from omniroute.gateway.directory import Directory
+from omniroute.gateway.directory import Directories, Directory, Target
 from omniroute.gateway.handover import Answer, Call
 from omniroute.gateway.inference import Inference
+from omniroute.gateway.routing import Routing
 from omniroute.gateway.sandbox_transport import SandboxTransport
+from omniroute.gateway.session_keys import SessionKeys
 from omniroute.gateway.transport import HttpTransport, RoutedTransport
 from omniroute.providers import catalog
 from omniroute.providers.upstream import Deadlines
 from omniroute.records import AuthType, Connection, Node, NodeType, RequestRecord, Snapshot
+from omniroute.routing.options import Option
 from omniroute.secret import Secret
 from omniroute.services.access import Caller, CallerKind, ModelRules
 from tests.fakes.upstream import FakeUpstream
+from tests.gateway.gating import FakeStore
 
+QUICK: dict[tuple[str, str], Any] = {
+    ("combo-defaults", "config"): {"retryDelayMs": 0, "maxRetries": 0},
+    ("resilience", "waitForCooldown"): {"enabled": False},
+}
+"""No pauses: what they are for is tested where the clock is."""
 KEY = "sk-upstream-credential-0123456789"
 
 
@@ -64,6 +74,7 @@ class Bench:
 
     inference: Inference
     log: Log
+    routing: Routing
     http: HttpTransport
     client: Any
     """The client's end of the socket pair that stands for its connection."""
@@ -84,6 +95,10 @@ class Bench:
             )
         )
 
+    def forget_failures(self) -> None:
+        """Let nobody rest any more, as if nothing had failed before."""
+        self.routing.board.copy.replace({})
+
 
 @pytest.fixture
 def bench_of() -> Iterator[Callable[..., Bench]]:
@@ -98,6 +113,7 @@ def bench_of() -> Iterator[Callable[..., Bench]]:
         node_type: NodeType = NodeType.OPENAI,
         api_type: str | None = None,
         clocks: Clocks | None = None,
+        settings: Mapping[tuple[str, str], Any] | None = None,
     ) -> Bench:
         connections = []
         nodes = []
@@ -119,22 +135,35 @@ def bench_of() -> Iterator[Callable[..., Bench]]:
                     f"conn_{index}", node_id, AuthType.API_KEY, "c", index + 1, True, Secret(KEY), created_at=index
                 )
             )
-        directory = Directory.compile(Snapshot(1, tuple(connections), tuple(nodes)), _catalog())
+        prefixes = [f"up{i}" if i else "up" for i in range(len(upstreams))]
+        snapshot = Snapshot(1, tuple(connections), tuple(nodes), settings=settings or QUICK)
+        directories = Directories(_catalog(), snapshot)
+        directories.current = _Merged(directories.current, prefixes)  # type: ignore[assignment]
+        routing = Routing.build(
+            store=FakeStore(time.time),  # type: ignore[arg-type]
+            directories=directories,
+            snapshot=snapshot,
+            fixed={},
+            gateway_version="test",
+        )
         http = HttpTransport(guard=lambda host, port, **_: (host,), now=time.monotonic)
         log = Log()
         client, server_end = plain_socket.socketpair()
         bench = Bench(
             Inference(
-                directory=lambda: _Merged(directory, [f"up{i}" if i else "up" for i in range(len(upstreams))]),  # type: ignore[arg-type,return-value]
+                router=routing.router,
+                sessions=SessionKeys(b"test"),
                 transport=RoutedTransport(http, SandboxTransport(now=time.monotonic)),
                 request_log=log,
                 observer=log,
                 clocks=clocks or quick_clocks(),
                 now=time.monotonic,
                 wall=time.time,
+                sleep=gevent.sleep,
                 max_in_flight=100,
             ),
             log,
+            routing,
             http,
             socket.socket(fileno=client.detach()),
             socket.socket(fileno=server_end.detach()),
@@ -150,17 +179,26 @@ def bench_of() -> Iterator[Callable[..., Bench]]:
 
 
 class _Merged:
-    """Resolves `up/…` to the legs of all test nodes, as several connections of one provider would be."""
+    """A directory in which `up/…` has the accounts of all test nodes, as several connections of one provider would."""
 
     def __init__(self, directory: Directory, prefixes: list[str]) -> None:
         self._directory = directory
         self._prefixes = prefixes
+        self._made: dict[str, Option] = {}
 
-    def resolve_at(self, provider: str, name: str) -> Any:
-        return self._directory.resolve_at(provider, name)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._directory, name)
 
-    def resolve(self, name: str) -> Any:
+    def find(self, name: str) -> tuple[Option, ...]:
         if not name.startswith("up/"):
-            return self._directory.resolve(name)
-        model = name.removeprefix("up/")
-        return tuple(target for prefix in self._prefixes for target in self._directory.resolve(f"{prefix}/{model}"))
+            return self._directory.find(name)
+        if name not in self._made:
+            model = name.removeprefix("up/")
+            parts = [self._directory.find(f"{prefix}/{model}")[0] for prefix in self._prefixes]
+            accounts = tuple(replace(account, provider="node_up") for part in parts for account in part.accounts)
+            handles = {key: target for part in parts for key, target in part.handles.items()}
+            self._made[name] = replace(parts[0], accounts=accounts, handles=handles)
+        return (self._made[name],)
+
+    def resolve(self, name: str) -> tuple[Target, ...]:
+        return tuple(target for option in self.find(name) for target in option.handles.values())

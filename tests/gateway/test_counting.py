@@ -12,6 +12,7 @@ import pytest
 from omniroute.errors import InvalidRequest, MissingField, ModelNotFound, NotFound
 from omniroute.formats.codec import Pause
 from omniroute.formats.token_count import Encoding
+from omniroute.gateway.admitted import admitted_targets
 from omniroute.gateway.counting import Counting
 from omniroute.gateway.dialects import Surface
 from omniroute.gateway.handover import Answer, Call
@@ -40,7 +41,10 @@ def exactly(texts: list[str], encoding: Encoding, pause: Pause) -> int:
 
 
 def counting(bench: Bench, clock: Clock | None = None) -> Counting:
-    return Counting(resolve=bench.inference.resolve, send=bench.http.send, now=clock or Clock(), exactly=exactly)
+    def targets(caller: Caller, model: str, provider: str | None) -> Any:
+        return admitted_targets(bench.routing.resolvers.current, caller, model, provider)
+
+    return Counting(targets=targets, send=bench.http.send, now=clock or Clock(), exactly=exactly)
 
 
 def call(body: Any, surface: Surface = Surface.ANTHROPIC_MESSAGES, **more: Any) -> Call:

@@ -190,6 +190,7 @@ def test_an_error_instead_of_a_stream_is_an_error_of_http(
         ):
             for is_stream in (True, False):
                 bench.log.records.clear()
+                bench.forget_failures()
                 check(row, surface, asked(bench, surface, is_stream=is_stream, model=model))
                 record = bench.log.only
                 assert (record.outcome, record.attempts[0].kind) == ("failed", kind)

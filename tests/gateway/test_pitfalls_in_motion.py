@@ -477,10 +477,11 @@ def test_t23_an_effort_in_the_name_reaches_the_provider_as_a_setting(
 ) -> None:
     with fake_upstream(answer(HELLO)) as upstream:
         bench = bench_of(upstream)
-        plain = bench.inference.resolve("up/m-1")
+        lookup: Any = bench.routing.resolvers.current._lookup
+        (plain,) = lookup.find("up/m-1")
         # What `Directory` makes of a name (`test_directory.py`); a node of one's own has no list to find it in.
-        hard = tuple(replace(target, effort=Effort.HIGH) for target in plain)
-        monkeypatch.setattr(bench.inference, "resolve", lambda *_: hard)
+        hard = {key: replace(target, effort=Effort.HIGH) for key, target in plain.handles.items()}
+        monkeypatch.setattr(lookup, "find", lambda _name: (replace(plain, handles=hard),))
         status, headers, body = asked(bench, surface, is_stream=False, model="m-1-high", reasoning_effort="low")
         assert status == 200
         sent = json.loads(upstream.received[0].body)

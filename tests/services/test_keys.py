@@ -120,7 +120,6 @@ def test_a_change_touches_the_given_fields_only(gateway: Gateway) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "idle"),
     [
-        ("allowedCombos", ("fast",), ()),
         ("rateLimits", ({"limit": 5, "windowSeconds": 60},), ()),
         ("maxConcurrent", 3, None),
         ("maxSessions", 4, None),

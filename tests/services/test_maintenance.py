@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from omniroute.records import RequestRecord
+from omniroute.records import DecisionRecord, RequestRecord
 from omniroute.services.audit import Audit
 from omniroute.services.backups import Backups
 from omniroute.services.maintenance import Maintenance
@@ -69,6 +69,20 @@ def test_no_more_requests_are_kept_than_allowed(settings: Settings, database: Da
     assert count(database, "request_log") == 10
     oldest = database.read(lambda sql: sql.exec_driver_sql("SELECT min(time) FROM request_log").scalar_one())
     assert oldest == NOW - 9
+
+
+def test_decisions_go_with_their_requests(settings: Settings, database: Database, clock: Clock) -> None:
+    writer = LogWriter(database, settings.data_dir / "spool")
+    for number in range(30):
+        request = RequestRecord(f"req_{number}", NOW - number * DAY_S, "/v1/x", "openai-chat", "m", outcome="success")
+        request.decision = DecisionRecord("policy", number, b'[{"v":1}]')
+        writer.put(request)
+    writer.flush()
+    writer.stop()
+    maintenance(settings, database, clock, call_log_retention_days=7).apply_retention()
+    assert count(database, "request_log") == count(database, "decisions") == 8
+    maintenance(settings, database, clock, call_log_max_rows=3).apply_retention()
+    assert count(database, "request_log") == count(database, "decisions") == 3
 
 
 def test_old_audit_rows_go(settings: Settings, database: Database, clock: Clock) -> None:

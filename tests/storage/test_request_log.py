@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Connection as Sql
 from sqlalchemy import text
 
-from omniroute.records import AttemptRecord, RequestRecord
+from omniroute.records import AttemptRecord, DecisionRecord, RequestRecord
 from omniroute.storage.database import Database
 from omniroute.storage.repositories import request_log, usage
 from omniroute.storage.repositories.request_log import Filters
@@ -25,6 +25,8 @@ FULL = RequestRecord(
     model="m",
     provider="p",
     connection_id="conn_9",
+    combo_id="combo_9",
+    step_id="step_9",
     api_key_id="key_9",
     error_code="overloaded",
     tokens_in=1,
@@ -48,10 +50,11 @@ FULL = RequestRecord(
     bytes_out=9,
     kind="test",
 )
+ROUTED = DecisionRecord("policy", 2**64 - 1, b'[{"v":1}]')
 
 
 def rows(*records: RequestRecord) -> list[request_log.Row]:
-    return [request_log.row_of(request_log.line_of(item).rstrip(b"\n")) for item in records]
+    return [request_log.read_line(request_log.line_of(item).rstrip(b"\n")).row for item in records]
 
 
 def store(database: Database, *records: RequestRecord) -> int:
@@ -66,7 +69,7 @@ def listed(database: Database, limit: int = 50, offset: int = 0, **filters: Any)
 def test_a_record_comes_back_as_it_was_stored(database: Database) -> None:
     assert {
         field.name for field in dataclasses.fields(RequestRecord) if getattr(FULL, field.name) == field.default
-    } == set()
+    } == {"decision"}
     bare = RequestRecord("req_bare", NOW, "/v1/chat/completions", "openai_chat", "x")
     assert store(database, FULL, bare) == 2
     assert database.read(lambda sql: request_log.get(sql, "req_full")) == FULL
@@ -94,10 +97,53 @@ def test_batches_of_any_size_are_stored_whole(database: Database, count: int) ->
 
 def test_a_line_of_an_unknown_version_is_refused() -> None:
     line = request_log.line_of(record())
-    assert request_log.row_of(line)[0] == "req_1"
-    for damaged in (line.replace(b"[1,", b"[9,", 1), line[:-5], b"", b"{}", b"[1]"):
+    assert request_log.read_line(line).row[0] == "req_1"
+    for damaged in (line.replace(b"[2,", b"[9,", 1), line.replace(b"[2,", b"[1,", 1), line[:-5], b"", b"{}", b"[2]"):
         with pytest.raises(ValueError, match=r"."):
-            request_log.row_of(damaged)
+            request_log.read_line(damaged)
+
+
+def test_a_line_carries_how_the_request_was_routed() -> None:
+    line = request_log.line_of(dataclasses.replace(FULL, decision=ROUTED))
+    assert line.count(b"\n") == 1
+    assert request_log.read_line(line) == request_log.Line(rows(FULL)[0], ROUTED)
+    assert request_log.read_line(request_log.line_of(FULL)).decision is None
+
+
+def test_requests_are_added_up_by_combo(database: Database) -> None:
+    made = rows(record("req_1", combo_id="combo_1"), record("req_2", combo_id="combo_1"), record("req_3"))
+    database.write(lambda sql: usage.add(sql, made))
+    statement = text("SELECT combo_id, requests FROM usage_hourly ORDER BY combo_id")
+    sums = database.read(lambda sql: [tuple(row) for row in sql.execute(statement)])
+    assert sums == [("", 1), ("combo_1", 2)]
+
+
+OLD_LINE = (
+    b'[1,"req_old",1800000000.5,"request","/v1/messages","anthropic_messages","openai_chat","claude","p","m","conn_9",'
+    b'"key_9",200,"success",null,1,2,3,4,5,6,"billed","hit",7.5,1.5,"abc","nightly",8,9,1,1,'
+    b'[{"provider":"p","connection_id":"conn_9","model":"m","status":200,"failure_class":null,"kind":null,'
+    b'"started_ms":5.0,"connected_ms":6.0,"first_content_ms":7.0,"ended_ms":7.5}]]\n'
+)
+"""As a release wrote it that knew no combos and no decisions: it may stand in a spool when this one starts."""
+
+
+def test_a_line_of_the_first_version_is_still_read(database: Database) -> None:
+    line = request_log.read_line(OLD_LINE)
+    assert line.decision is None
+    assert database.write(lambda sql: request_log.insert_batch(sql, [line.row])) == 1
+    assert database.read(lambda sql: request_log.get(sql, "req_old")) == dataclasses.replace(
+        FULL,
+        request_id="req_old",
+        time=NOW + 0.5,
+        status=200,
+        outcome="success",
+        error_code=None,
+        combo_id=None,
+        step_id=None,
+        tag="nightly",
+        kind="request",
+        attempts=FULL.attempts[1:],
+    )
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from urllib.parse import parse_qs
 from flask import Blueprint, Response, request
 
 from omniroute.blueprints.guard import CALLER, REQUEST_ID
+from omniroute.blueprints.inference import asks
 from omniroute.blueprints.inference.body import read_json_bytes
 from omniroute.blueprints.tiers import (
     GEMINI_BARE_PREFIX,
@@ -183,4 +184,5 @@ def call_of(
         model=model,
         is_stream=is_stream,
         provider=provider,
+        asks=asks.read(environ),
     )

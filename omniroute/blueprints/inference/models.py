@@ -37,6 +37,7 @@ _ENDPOINTS = (
     "/api/chat",
     "/api/generate",
     "/v1/models",
+    "/v1/combos",
     "/v1beta/models",
     "/api/tags",
 )
@@ -84,7 +85,19 @@ def show(model: str) -> Response:
     return Response(line, mimetype="application/json")
 
 
+def combos() -> Response:
+    """List the combos that the caller's key may use, with their targets."""
+    return Response(container().models.combos(_filters()), mimetype="application/json")
+
+
+def candidates(channel: str) -> dict[str, object]:
+    """Show what an `auto` channel would choose from now, with scores and reasons."""
+    return container().candidates.of(channel, guard.caller())
+
+
 for _mount in INFERENCE_MOUNTS:
+    blueprint.add_url_rule(f"{_mount}/combos", view_func=combos, methods=["GET"])
+    blueprint.add_url_rule(f"{_mount}/auto-combo/<path:channel>/candidates", view_func=candidates, methods=["GET"])
     blueprint.add_url_rule(f"{_mount}/models", view_func=index, methods=["GET"])
     blueprint.add_url_rule(f"{_mount}/models/<path:model>", view_func=show, methods=["GET"])
     blueprint.add_url_rule(f"{_mount}/providers/<provider>/models", view_func=index_of, methods=["GET"])
@@ -167,6 +180,7 @@ def _filters() -> Filters:
         provider=request.args.get("provider"),
         may_use=caller.may_use if has_lists else None,
         connections=frozenset(key.allowed_connections) if key is not None else frozenset(),
+        combos=key.allowed_combos if key is not None else (),
         only_free=key is not None and key.hide_paid_models,
     )
 

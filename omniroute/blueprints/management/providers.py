@@ -138,8 +138,9 @@ def change(connection_id: str) -> Response:
 @blueprint.delete("/api/providers/<connection_id>")
 def delete(connection_id: str) -> Response:
     """Remove a connection and its key."""
+    affected = container().combos.using(connection_id)
     gone = container().connections.delete(connection_id, origin())
-    return answer({"message": f"The connection {gone.name!r} was removed.", "affectedCombos": []})
+    return answer({"message": f"The connection {gone.name!r} was removed.", "affectedCombos": affected})
 
 
 @blueprint.post("/api/providers/<connection_id>/test")

@@ -49,6 +49,7 @@ class RoutingCounter(Model):
     """What a strategy remembers between requests (position, deck, head, last good target), as workers left it."""
 
     __tablename__ = "routing_counters"
+    __table_args__ = (Index(None, "updated_at"),)
 
     scope: Mapped[TextKey]
     kind: Mapped[TextKey]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
+from sqlalchemy import ColumnElement, select
 from sqlalchemy import Connection as Sql
-from sqlalchemy import select
 
 from omniroute.storage import dialects
 from omniroute.storage.models import Claim, JobRun
@@ -28,14 +28,17 @@ class Run:
 
 def acquire(sql: Sql, name: str, owner: str, *, now: float, until: float) -> bool:
     """Win a claim that is free, expired or already ours; False if somebody else holds it."""
-    insert = dialects.of(sql).insert_into(CLAIMS)
-    statement = insert.on_conflict_do_update(
-        index_elements=[CLAIMS.c.name],
-        set_={"owner": insert.excluded.owner, "until": insert.excluded.until},
-        where=(CLAIMS.c.until <= now) | (CLAIMS.c.owner == insert.excluded.owner),
-    )
-    values = {"name": name, "owner": owner, "until": until}
-    return sql.execute(statement.returning(CLAIMS.c.name), values).first() is not None
+    return _take(sql, name, owner, until, (CLAIMS.c.until <= now) | (CLAIMS.c.owner == owner))
+
+
+def win(sql: Sql, name: str, owner: str, *, now: float, until: float) -> bool:
+    """Win a claim that is free or expired; False while anybody holds it, even ourselves: one try, one winner."""
+    return _take(sql, name, owner, until, CLAIMS.c.until <= now)
+
+
+def prune(sql: Sql, now: float) -> int:
+    """Remove claims that have ended by time: they are as free as those that nobody ever won."""
+    return sql.execute(CLAIMS.delete().where(CLAIMS.c.until <= now)).rowcount
 
 
 def release(sql: Sql, name: str, owner: str) -> bool:
@@ -56,6 +59,18 @@ def record_end(sql: Sql, job: str, at: float, error: str | None = None) -> None:
 def runs(sql: Sql) -> dict[str, Run]:
     """Return when each job ran last, by name."""
     return {row["name"]: Run(**row) for row in sql.execute(select(RUNS)).mappings()}
+
+
+def _take(sql: Sql, name: str, owner: str, until: float, may_take: ColumnElement[bool]) -> bool:
+    """Insert the claim, or take it over where that is allowed; in one statement, so that one of many wins."""
+    insert = dialects.of(sql).insert_into(CLAIMS)
+    statement = insert.on_conflict_do_update(
+        index_elements=[CLAIMS.c.name],
+        set_={"owner": insert.excluded.owner, "until": insert.excluded.until},
+        where=may_take,
+    )
+    values = {"name": name, "owner": owner, "until": until}
+    return sql.execute(statement.returning(CLAIMS.c.name), values).first() is not None
 
 
 def _put(sql: Sql, values: dict[str, Any]) -> None:

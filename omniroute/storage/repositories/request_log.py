@@ -12,17 +12,18 @@ from sqlalchemy import ColumnElement, RowMapping, func, or_, select
 from sqlalchemy import Connection as Sql
 
 from omniroute.errors import StorageError
-from omniroute.records import AttemptRecord, RequestRecord
+from omniroute.records import AttemptRecord, DecisionRecord, RequestRecord
 from omniroute.storage import dialects
-from omniroute.storage.models import RequestLog
+from omniroute.storage.models import Decision, RequestLog
 from omniroute.storage.models.base import table_of
 
 TABLE: Final = table_of(RequestLog)
+_DECISIONS: Final = table_of(Decision)
 COUNT_LIMIT: Final = 10_000
 """Totals are counted up to here: nobody pages further, and counting a million rows for a page is waste."""
 
-# Fields that are stored as they are, under the same name, and the type that both have.
-_PLAIN: Final[dict[str, Any]] = {
+# Fields that are stored as they are, under the same name, and the type that both have. Those of lines of version 1:
+_PLAIN_1: Final[dict[str, Any]] = {
     "request_id": str,
     "time": float,
     "kind": str,
@@ -52,6 +53,7 @@ _PLAIN: Final[dict[str, Any]] = {
     "bytes_in": int,
     "bytes_out": int,
 }
+_PLAIN: Final[dict[str, Any]] = {**_PLAIN_1, "combo_id": str | None, "step_id": str | None}
 _COLUMNS: Final = tuple(TABLE.c[name] for name in (*_PLAIN, "stream", "attempts", "attempts_json"))
 POSITIONS: Final = {column.name: position for position, column in enumerate(_COLUMNS)}
 """Where a column stands in a row."""
@@ -61,12 +63,23 @@ _SEARCHED: Final = ("request_id", "requested_model", "model", "provider", "error
 
 Row = tuple[Any, ...]
 """The values of `_COLUMNS`."""
-LINE_VERSION: Final = 1
+LINE_VERSION: Final = 2
 """First element of a line; to be raised, and the old decoder kept, when the layout of lines changes."""
 _plain_of: Final = attrgetter(*_PLAIN)
 _encode: Final = msgspec.json.Encoder().encode
-_decode: Final = msgspec.json.Decoder(tuple[(int, *_PLAIN.values(), int, int, msgspec.Raw)]).decode  # type: ignore[misc]
+_DECISION: Final = tuple[str, int, msgspec.Raw] | None
+_decode: Final = msgspec.json.Decoder(tuple[(int, *_PLAIN.values(), int, int, msgspec.Raw, _DECISION)]).decode  # type: ignore[misc]
+_decode_1: Final = msgspec.json.Decoder(tuple[(int, *_PLAIN_1.values(), int, int, msgspec.Raw)]).decode  # type: ignore[misc]
+_HEAD_1: Final = b"[1,"
 _decode_attempts: Final = msgspec.json.Decoder(tuple[AttemptRecord, ...]).decode
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What a line of the spool holds: a row, and how the request was routed."""
+
+    row: Row
+    decision: DecisionRecord | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,20 +118,27 @@ def line_of(record: RequestRecord) -> bytes:
     Raises:
         ValueError, OverflowError: a text is not Unicode, or a number has more than 64 bits.
     """
-    attempts = record.attempts
-    return _encode((LINE_VERSION, *_plain_of(record), 1 if record.stream else 0, len(attempts), attempts)) + b"\n"
+    attempts, decision = record.attempts, record.decision
+    routed = None if decision is None else (decision.policy_hash, decision.seed, msgspec.Raw(decision.body))
+    values = (LINE_VERSION, *_plain_of(record), 1 if record.stream else 0, len(attempts), attempts, routed)
+    return _encode(values) + b"\n"
 
 
-def row_of(line: bytes) -> Row:
-    """Return the row that a line holds.
+def read_line(line: bytes) -> Line:
+    """Return what a line holds.
 
     Raises:
         ValueError: it is damaged or of an unknown version.
     """
+    if line.startswith(_HEAD_1):
+        *old, stream, attempts, told = _decode_1(line)
+        return Line((*old[1:], None, None, stream, attempts, str(told, "utf-8")))
     values: Row = _decode(line)
     if values[0] != LINE_VERSION:
         raise ValueError("unknown version of a line")
-    return (*values[1:-1], str(values[-1], "utf-8"))
+    routed = values[-1]
+    decision = None if routed is None else DecisionRecord(routed[0], routed[1], bytes(routed[2]))
+    return Line((*values[1:-2], str(values[-2], "utf-8")), decision)
 
 
 def insert_batch(sql: Sql, rows: Sequence[Row]) -> int:
@@ -156,11 +176,14 @@ def list_page(sql: Sql, filters: Filters, *, limit: int, offset: int = 0) -> Pag
 def prune(sql: Sql, *, before: float, max_rows: int, batch: int = 1000) -> int:
     """Remove at most `batch` rows that are older than `before` or beyond the newest `max_rows`; return how many.
 
-    To be called again, in a new transaction, until it returns less than `batch`.
+    The decisions of these requests go with them. To be called again, in a new transaction, until it returns less than
+    `batch`.
     """
     oldest_kept = select(TABLE.c.time).order_by(TABLE.c.time.desc()).limit(1).offset(max(max_rows, 1) - 1)
     boundary = max(before, sql.execute(oldest_kept).scalar() or 0.0)
-    chosen = select(TABLE.c.request_id).where(TABLE.c.time < boundary).order_by(TABLE.c.time).limit(batch)
+    oldest_first = (TABLE.c.time, TABLE.c.request_id)
+    chosen = select(TABLE.c.request_id).where(TABLE.c.time < boundary).order_by(*oldest_first).limit(batch)
+    sql.execute(_DECISIONS.delete().where(_DECISIONS.c.request_id.in_(chosen.scalar_subquery())))
     return sql.execute(TABLE.delete().where(TABLE.c.request_id.in_(chosen.scalar_subquery()))).rowcount
 
 

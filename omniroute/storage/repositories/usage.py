@@ -94,7 +94,7 @@ def prune(sql: Sql, *, hourly_before: float, daily_before: float) -> int:
 
 
 _key_of: Final = itemgetter(
-    *(POSITIONS[name] for name in ("kind", "api_key_id", "provider", "model", "connection_id", "endpoint"))
+    *(POSITIONS[name] for name in ("kind", "api_key_id", "provider", "model", "connection_id", "combo_id", "endpoint"))
 )
 _TIME: Final = POSITIONS["time"]
 _OUTCOME: Final = POSITIONS["outcome"]
@@ -121,9 +121,9 @@ def _grouped(rows: Iterable[Row]) -> Groups:
             sums = by_key[key] = _NOTHING.copy()
         _count(sums, row)
     groups: Groups = {}
-    for (hour, kind, api_key_id, provider, model, connection_id, endpoint), sums in by_key.items():
+    for (hour, kind, *ids, endpoint), sums in by_key.items():
         if kind == "request":
-            names = (api_key_id or "", provider or "", model or "", connection_id or "", "", endpoint)
+            names = (*(name or "" for name in ids), endpoint)
             _merge(groups, (hour * HOUR_S, *names), sums)
     return groups
 

@@ -96,6 +96,7 @@ def upgrade() -> None:
         _epoch("updated_at"),
         sa.PrimaryKeyConstraint("scope", "kind"),
     )
+    op.create_index("ix_routing_counters_updated_at", "routing_counters", ["updated_at"])
     op.create_table(
         "session_bindings",
         _text("session_hash"),

@@ -1,0 +1,355 @@
+"""`/api/combos`: named lists of steps, their order, tests and metrics, and the `auto` channels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from flask import Blueprint, Response, request
+
+from omniroute.blueprints.management.bodies import (
+    Field,
+    Fields,
+    Invalid,
+    Order,
+    Page,
+    answer,
+    flag,
+    integer,
+    iso_time,
+    listing,
+    mapping,
+    nested,
+    number,
+    query_flag,
+    query_integer,
+    text,
+    texts,
+)
+from omniroute.blueprints.management.origin import origin
+from omniroute.container import container
+from omniroute.errors import ValidationFailed
+from omniroute.records import Combo, ComboStep
+from omniroute.routing.options import Strategy
+from omniroute.services import combo_reports as reports
+from omniroute.services import combos as service
+from omniroute.services.combos import Assessment, Remark
+from omniroute.services.routing_settings import ChannelState
+
+blueprint = Blueprint("management_combos", __name__)
+
+_NAME: Final = 300
+_KINDS: Final = ("model", "combo-ref", "auto")
+_MAX_BODY_CONFIG: Final = 64 * 1024
+
+_STEP_MODEL: Final = text("model", max_length=_NAME)
+_STEP: Final = Fields(
+    text("id", max_length=100),
+    text("kind", choices=_KINDS),
+    _STEP_MODEL,
+    text("comboName", max_length=_NAME),
+    text("channel", max_length=_NAME),
+    text("provider", nullable=True, max_length=100),
+    text("connectionId", nullable=True, max_length=100),
+    number("weight", minimum=0, maximum=100),
+    text("label", nullable=True, max_length=100),
+    texts("tags", max_items=20, max_length=50),
+    text("prompt", nullable=True, min_length=0, max_length=10_000, multiline=True),
+    flag("enabled"),
+)
+
+
+def _steps(value: Any) -> tuple[str | dict[str, Any], ...]:
+    """Read a list of names and objects."""
+    if not isinstance(value, list):
+        raise Invalid("must be a list")
+    if len(value) > service.MOST_OF_COMBO:
+        raise Invalid(f"must have at most {service.MOST_OF_COMBO} entries")
+    return tuple(_step(given, place) for place, given in enumerate(value))
+
+
+def _step(given: Any, place: int) -> str | dict[str, Any]:
+    try:
+        if isinstance(given, dict):
+            return _STEP.check(given)
+        name: str = _STEP_MODEL.check(given)
+    except Invalid as error:
+        raise Invalid(f"entry {place + 1} {error}") from None
+    except ValidationFailed as error:
+        wrong = error.details[0]
+        raise Invalid(f"entry {place + 1}, {wrong['field']}: {wrong['message']}") from None
+    return name
+
+
+_CHANGEABLE: Final = (
+    text("description", nullable=True, min_length=0, max_length=2000, multiline=True),
+    text("strategy", choices=Strategy),
+    mapping("config", max_bytes=_MAX_BODY_CONFIG),
+    flag("isActive"),
+    flag("isDefault"),
+    text("system_message", alias="systemMessage", nullable=True, min_length=0, max_length=100_000, multiline=True),
+    text("tool_filter_regex", alias="toolFilterRegex", nullable=True, min_length=0, max_length=1000),
+    flag("context_cache_protection", alias="contextCacheProtection"),
+    texts("allowedProviders", max_items=200, max_length=100),
+    texts("allowedModelFamilies", max_items=200, max_length=100),
+    integer("context_length", alias="contextLength", nullable=True, minimum=1000, maximum=2_000_000),
+)
+# Whether a name fits is the service's to say, with a code of its own.
+_NEW: Final = Fields(
+    text("name", required=True, min_length=0, max_length=1000),
+    Field("models", _steps, required=True),
+    *_CHANGEABLE,
+)
+_CHANGE: Final = Fields(text("name", min_length=0, max_length=1000), Field("models", _steps), *_CHANGEABLE)
+_REORDER: Final = Fields(
+    texts("comboIds", required=True, min_items=1, max_items=service.MOST_COMBOS, max_length=100),
+)
+_DEFAULT: Final = Fields(text("id", nullable=True, max_length=100), text("name", nullable=True, max_length=_NAME))
+_TEST: Final = Fields(
+    text("comboName", alias="name", max_length=_NAME),
+    text("id", max_length=100),
+    text("prompt", max_length=4000, multiline=True),
+)
+_ORDER: Final[Order[Combo]] = Order(
+    searched=lambda combo: (combo.id, combo.name, combo.description),
+    fields={
+        "name": lambda combo: combo.name.casefold(),
+        "sortOrder": lambda combo: combo.sort_order,
+        "createdAt": lambda combo: combo.created_at,
+        "updatedAt": lambda combo: combo.updated_at,
+    },
+)
+_EXCLUDE: Final = Fields(
+    texts("providers", nullable=True, max_items=200, max_length=100),
+    texts("models", nullable=True, max_items=500, max_length=_NAME),
+    texts("families", nullable=True, max_items=200, max_length=100),
+)
+_TUNE: Final = Fields(
+    mapping("weights", nullable=True),
+    number("exploration", alias="explorationRate", nullable=True, minimum=0, maximum=0.5),
+    nested("exclude", _EXCLUDE, nullable=True),
+    text("apiKeyId", nullable=True, max_length=100),
+)
+
+
+@blueprint.get("/api/combos")
+def index() -> Response:
+    """List the combos in their order."""
+    page = Page.read(request)
+    found = _ORDER.apply(request, container().combos.all())
+    return listing("combos", [shown(combo) for combo in page.cut(found)], total=len(found), page=page)
+
+
+@blueprint.post("/api/combos")
+def create() -> Response:
+    """Create a combo."""
+    made = container().combos.create(_NEW.read(request), origin())
+    assessed = container().combos.assess(made)
+    body = shown(made, assessed)
+    shadow = next((remark for remark in assessed.warnings if remark.code == "COMBO_NAME_SHADOWS_MODEL"), None)
+    if shadow is not None:
+        body["warning"] = _remark(shadow)
+    return answer(body, 201)
+
+
+@blueprint.get("/api/combos/<combo_id>")
+def show(combo_id: str) -> Response:
+    """Show one combo."""
+    return answer(shown(container().combos.get(combo_id)))
+
+
+@blueprint.route("/api/combos/<combo_id>", methods=["PUT", "PATCH"])
+def change(combo_id: str) -> Response:
+    """Change the given fields of a combo."""
+    return answer(shown(container().combos.change(combo_id, _CHANGE.read(request), origin())))
+
+
+@blueprint.delete("/api/combos/<combo_id>")
+def delete(combo_id: str) -> Response:
+    """Remove a combo; with `force` also one that others refer to."""
+    container().combos.delete(combo_id, origin(), is_forced=query_flag(request, "force") is True)
+    return answer({"success": True, "id": combo_id})
+
+
+@blueprint.post("/api/combos/reorder")
+def reorder() -> Response:
+    """Give the combos an order."""
+    ordered = container().combos.reorder(_REORDER.read(request)["comboIds"], origin())
+    return answer({"combos": [shown(combo) for combo in ordered]})
+
+
+@blueprint.get("/api/combos/default")
+def show_default() -> Response:
+    """Show the combo that serves requests without a model."""
+    found = container().combos.default()
+    return answer({"default": shown(found) if found is not None else None})
+
+
+@blueprint.route("/api/combos/default", methods=["PUT", "PATCH"])
+def set_default() -> Response:
+    """Choose the combo that serves requests without a model, by id or name; null chooses none."""
+    values = _DEFAULT.read(request)
+    if not values:
+        raise ValidationFailed([{"field": "id", "message": "is required, or name"}])
+    combos = container().combos
+    combo_id, name = values.get("id"), values.get("name")
+    chosen = combos.named(combo_id=combo_id, name=name).id if combo_id is not None or name is not None else None
+    made = combos.set_default(chosen, origin())
+    return answer({"default": shown(made) if made is not None else None})
+
+
+@blueprint.post("/api/combos/test")
+def test() -> Response:
+    """Make a small call to each target of a combo."""
+    values = _TEST.read(request)
+    own = container()
+    combo = own.combos.named(combo_id=values.get("id"), name=values.get("comboName"))
+    trials = own.combo_reports.test(combo, values.get("prompt"))
+    return answer(
+        {
+            "strategy": combo.strategy,
+            "results": [_trial(trial) for trial in trials],
+            "testedAt": iso_time(own.combo_reports.now()),
+        }
+    )
+
+
+@blueprint.get("/api/combos/metrics")
+def metrics() -> Response:
+    """Tell how combos have done."""
+    window_h = query_integer(request, "windowHours", default=24, minimum=1, maximum=reports.LONGEST_WINDOW_H)
+    found = container().combo_reports.metrics(combo=_asked_combo(), window_h=window_h)
+    return answer({"metrics": [_metrics(one) for one in found], "windowHours": window_h})
+
+
+@blueprint.delete("/api/combos/metrics")
+def reset_metrics() -> Response:
+    """Let metrics begin now."""
+    container().combo_reports.reset(_asked_combo(), origin())
+    return answer({"success": True})
+
+
+@blueprint.get("/api/combos/auto")
+def channels() -> Response:
+    """List the `auto` channels."""
+    return answer({"channels": [_channel(one) for one in container().routing_settings.channels()]})
+
+
+@blueprint.get("/api/combos/auto/<path:channel>")
+def show_channel(channel: str) -> Response:
+    """Show one `auto` channel, with `apiKeyId` as it is tuned for that key."""
+    found = container().routing_settings.channel(channel, request.args.get("apiKeyId", ""))
+    return answer(_channel(found))
+
+
+@blueprint.route("/api/combos/auto/<path:channel>", methods=["PUT", "PATCH"])
+def tune_channel(channel: str) -> Response:
+    """Tune an `auto` channel, for everybody or for one key."""
+    return answer(_channel(container().routing_settings.tune(channel, _TUNE.read(request), origin())))
+
+
+def _asked_combo() -> Combo | None:
+    """Return the combo that the query names by id or name; None without one."""
+    asked = request.args.get("combo")
+    if not asked:
+        return None
+    found = next((combo for combo in container().combos.all() if asked in (combo.id, combo.name)), None)
+    if found is None:
+        raise ValidationFailed([{"field": "combo", "message": "is neither the id nor the name of a combo"}])
+    return found
+
+
+# --- how things look -------------------------------------------------------------------------------------------------
+
+
+def shown(combo: Combo, assessed: Assessment | None = None) -> dict[str, Any]:
+    """Return a combo as management answers show it."""
+    assessed = assessed or container().combos.assess(combo)
+    return {
+        "id": combo.id,
+        "name": combo.name,
+        "description": combo.description,
+        "strategy": combo.strategy,
+        "models": [_shown_step(step) for step in combo.steps],
+        "config": combo.config,
+        "isActive": combo.is_active,
+        "isDefault": combo.is_default,
+        "sortOrder": combo.sort_order,
+        "system_message": combo.system_message,
+        "tool_filter_regex": combo.tool_filter_regex,
+        "context_cache_protection": combo.context_cache_protection,
+        "allowedProviders": combo.allowed_providers,
+        "allowedModelFamilies": combo.allowed_families,
+        "context_length": combo.context_length,
+        "computedContextLength": assessed.context_length,
+        "warnings": [_remark(remark) for remark in assessed.warnings],
+        "createdAt": iso_time(combo.created_at),
+        "updatedAt": iso_time(combo.updated_at),
+    }
+
+
+def _shown_step(step: ComboStep) -> dict[str, Any]:
+    body: dict[str, Any] = {"id": step.id, "kind": step.kind}
+    match step.kind:
+        case "combo-ref":
+            body["comboName"] = step.combo_name
+        case "auto":
+            body["channel"] = step.channel
+        case _:
+            body |= {"model": step.model, "provider": step.provider, "connectionId": step.connection_id}
+    return body | {"weight": step.weight, "label": step.label, "tags": step.tags, "enabled": step.enabled}
+
+
+def _remark(remark: Remark) -> dict[str, Any]:
+    return {"code": remark.code, "message": remark.message, **remark.facts}
+
+
+def _trial(trial: reports.Trial) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "status": trial.status,
+        "model": trial.model,
+        "provider": trial.provider,
+        "connection": trial.connection_id,
+        "latencyMs": trial.latency_ms,
+    }
+    return body if trial.error is None else {**body, "error": trial.error}
+
+
+def _metrics(found: reports.ComboMetrics) -> dict[str, Any]:
+    return {
+        "combo": found.name,
+        "comboId": found.combo_id,
+        "requests": found.requests,
+        "success": found.succeeded,
+        "avgLatencyMs": found.mean_latency_ms,
+        "fallbackRate": found.fallback_rate,
+        "targets": [
+            {
+                "stepId": target.step_id,
+                "model": target.model,
+                "requests": target.requests,
+                "success": target.succeeded,
+                "avgLatencyMs": target.mean_latency_ms,
+            }
+            for target in found.targets
+        ],
+    }
+
+
+def _channel(state: ChannelState) -> Mapping[str, Any]:
+    live = [step.option for step in state.block.steps if step.option is not None and step.problem is None]
+    tuning = state.tuning
+    return {
+        "channel": state.name,
+        "apiKeyId": tuning.api_key_id or None,
+        "poolSize": len(live),
+        "weights": dict(state.weights),
+        "exploration": state.exploration,
+        "exclude": {
+            "providers": tuning.excluded_providers,
+            "models": tuning.excluded_models,
+            "families": tuning.excluded_families,
+        },
+        "contextLength": min((option.window for option in live if option.window is not None), default=None),
+        "models": [option.name for option in live],
+    }

@@ -1,0 +1,101 @@
+"""`/api/routing`: how requests were routed, what another policy would have done, and what a request would do now."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+from flask import Blueprint, Response, request
+
+from omniroute.blueprints.management.bodies import Fields, answer, flag, integer, mapping, moment, text
+from omniroute.container import container
+from omniroute.errors import OmniRouteError, ValidationFailed
+from omniroute.gateway.slices import Slices
+from omniroute.routing import decision_document, explain
+from omniroute.routing.decision import Record
+from omniroute.services.decisions import USUAL_PROMPT, Decisions, Hypothesis, Range, Replay
+
+blueprint = Blueprint("management_routing", __name__)
+
+_POLICY_BYTES: Final = 1 << 20
+_MOST_TOKENS: Final = 100_000_000
+_SIMULATE: Final = Fields(
+    text("model", required=True, max_length=300),
+    integer("promptTokens", minimum=0, maximum=_MOST_TOKENS),
+    integer("maxOutput", minimum=1, maximum=_MOST_TOKENS),
+    flag("tools"),
+    flag("vision"),
+    text("apiKeyId", max_length=64, nullable=True),
+    text("sessionId", max_length=256, nullable=True),
+)
+_REPLAY: Final = Fields(
+    moment("since", required=True),
+    moment("until", nullable=True),
+    text("model", max_length=300, nullable=True),
+    mapping("policy", max_items=10, max_bytes=_POLICY_BYTES),
+    flag("verify"),
+)
+_encode: Final = msgspec.json.Encoder().encode
+
+
+@blueprint.post("/api/routing/simulate")
+@blueprint.post("/api/playground/simulate-route")
+def simulate() -> Response:
+    """Plan a request that is not sent."""
+    given = _SIMULATE.read(request)
+    asked = Hypothesis(
+        model=given["model"],
+        prompt_tokens=given.get("promptTokens", USUAL_PROMPT),
+        max_output=given.get("maxOutput"),
+        has_tools=given.get("tools", False),
+        has_images=given.get("vision", False),
+        api_key_id=given.get("apiKeyId"),
+        session_id=given.get("sessionId"),
+    )
+    return answer(container().decisions.simulate(asked))
+
+
+@blueprint.get("/api/routing/decisions/<request_id>")
+def decision(request_id: str) -> Response:
+    """Show how a request was routed."""
+    return shown(container().decisions.get(request_id))
+
+
+@blueprint.post("/api/routing/replay")
+def replay() -> Response:
+    """Replay recorded requests against another policy: lines of JSON that tell how far it is, last the comparison."""
+    given = _REPLAY.read(request)
+    wanted = Range(given["since"], given.get("until"), given.get("model"))
+    decisions = container().decisions
+    prepared = decisions.prepare(wanted, given.get("policy", {}), is_verifying=given.get("verify", False))
+    response = Response(_lines(decisions, prepared), mimetype="application/x-ndjson")
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["X-Accel-Buffering"] = "no"
+    return response
+
+
+def shown(record: Record) -> Response:
+    """Return a record in the form that the query asks for: `format=json`, or `format=text` for people."""
+    match request.args.get("format", "json"):
+        case "json":
+            return answer(decision_document.document(record))
+        case "text":
+            response = Response(explain.text(record), mimetype="text/plain")
+            response.headers["Cache-Control"] = "no-store"
+            return response
+        case _:
+            raise ValidationFailed([{"field": "format", "message": "must be json or text"}])
+
+
+def _lines(decisions: Decisions, prepared: Replay) -> Iterator[bytes]:
+    try:
+        for line in decisions.run(prepared, Slices(time.monotonic)):
+            yield _line(line)
+    except OmniRouteError as error:  # the status line is out
+        yield _line({"type": "error", "error": {"code": error.error_code, "message": error.message}})
+
+
+def _line(document: dict[str, Any]) -> bytes:
+    return _encode(document) + b"\n"

@@ -1,0 +1,354 @@
+"""What a request is like, for routing: how long it is, what a model must be able to do for it, what it is about.
+
+This is done for each request that has a choice of models, so most of it is read off the body without parsing it: which
+top-level members there are, how long they are, whether the marks of media stand in them. Only where they do, the
+request is parsed. The few small members with settings are read by the parser of the caller's own format, around a
+conversation of nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from math import ceil
+from typing import Final
+
+import msgspec
+
+from omniroute.errors import OmniRouteError
+from omniroute.formats.canonical import Block, Effort, Media, MediaKind, Request, SourceKind, ToolResult
+from omniroute.formats.codec import no_pause
+from omniroute.formats.reasoning import effort_of
+from omniroute.formats.splice import TopLevel
+from omniroute.formats.token_estimate import estimate_media
+from omniroute.formats.wire import WireFormat
+from omniroute.gateway.asks import Asks
+from omniroute.gateway.dialects import Dialect
+from omniroute.gateway.exchange import Inquiry
+from omniroute.gateway.session_keys import SessionKey
+from omniroute.routing.options import Features, Need, Task
+
+IMAGE_TOKENS: Final = 1100
+BYTES_PER_TOKEN: Final = 3.6
+CJK_BYTES_PER_TOKEN: Final = 2.0
+"""Of UTF-8, where a character of Chinese, Japanese or Korean has three."""
+
+
+def features_of(
+    inquiry: Inquiry,
+    asks: Asks,
+    *,
+    key_id: str | None,
+    session: SessionKey,
+    is_plain: bool = False,
+    may_reserve: bool = False,
+) -> Features:
+    """Return what a request is like.
+
+    Args:
+        inquiry: the request.
+        asks: what its headers say.
+        key_id: whose it is; None for callers without a key.
+        session: what it belongs to.
+        is_plain: there is one model to ask, so that nobody wants to know how long the request is or what it needs.
+        may_reserve: it may use what is held back of quotas.
+    """
+    is_measured = not is_plain or asks.budget_nano is not None
+    seen = _looked_at(inquiry) if is_measured else _UNSEEN
+    return Features(
+        requested=inquiry.requested,
+        client_format=inquiry.dialect.format.value,
+        is_stream=inquiry.is_stream,
+        estimated_input=seen.estimated_input,
+        max_output=seen.max_output,
+        needs=seen.needs,
+        task=seen.task,
+        effort=seen.effort,
+        key_id=key_id or "",
+        session=session.effective,
+        is_explicit_session=session.is_explicit,
+        mode=asks.mode,
+        budget_nano=asks.budget_nano,
+        is_budget_strict=bool(asks.is_budget_strict),
+        may_use_reserve=may_reserve,
+        connection_id=asks.connection_id,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What the body says."""
+
+    estimated_input: int = 0
+    max_output: int | None = None
+    needs: frozenset[str] = frozenset()
+    task: Task = Task.GENERAL
+    effort: str | None = None
+
+
+_UNSEEN: Final = _Seen()
+
+
+def _looked_at(inquiry: Inquiry) -> _Seen:
+    top, dialect = inquiry.top, inquiry.dialect
+    needs: set[str] = set()
+    names = _tool_names(top)
+    if names is not None:
+        needs.add(Need.TOOLS)
+    settings = _settings(top, dialect)
+    max_output, effort, is_word = None, None, False
+    if settings is not None:
+        max_output = settings.max_output
+        if settings.output is not None and settings.output.schema is not None:
+            needs.add(Need.SCHEMA)
+        if settings.audio_output is not None:
+            needs.add(Need.AUDIO)
+        if settings.reasoning is not None:
+            effort, is_word = effort_of(settings.reasoning), settings.reasoning.effort is not None
+    if is_word and effort in _HARD:  # a budget or a switch is a wish that models without reasoning may pass over
+        needs.add(Need.REASONING)
+    media = _media(inquiry)
+    needs.update(_NEEDS[one.kind] for one in media if one.source is not SourceKind.TEXT)
+    return _Seen(
+        estimated_input=_estimated(top, dialect.format, media),
+        max_output=max_output,
+        needs=frozenset(needs),
+        task=_task(names or (), effort),
+        effort=None if effort is None else effort.value,
+    )
+
+
+_HARD: Final = frozenset({Effort.HIGH, Effort.XHIGH, Effort.MAX})
+_NEEDS: Final[Mapping[MediaKind, Need]] = {
+    MediaKind.IMAGE: Need.VISION,
+    MediaKind.VIDEO: Need.VISION,
+    MediaKind.AUDIO: Need.AUDIO,
+    MediaKind.DOCUMENT: Need.DOCUMENT,
+}
+
+
+# --- settings --------------------------------------------------------------------------------------------------------
+
+_SETTINGS: Final[Mapping[WireFormat, tuple[str, ...]]] = {
+    WireFormat.OPENAI_CHAT: (
+        "max_tokens",
+        "max_completion_tokens",
+        "response_format",
+        "reasoning_effort",
+        "reasoning",
+        "thinking",
+        "enable_thinking",
+        "thinking_budget",
+        "modalities",
+        "audio",
+    ),
+    WireFormat.OPENAI_RESPONSES: ("max_output_tokens", "text", "reasoning"),
+    WireFormat.ANTHROPIC_MESSAGES: ("max_tokens", "thinking", "output_config", "output_format"),
+    WireFormat.GEMINI: ("generationConfig", "generation_config"),
+    WireFormat.OLLAMA: ("options", "think", "format"),
+}
+_NOTHING_SAID: Final = {
+    "messages": b'[{"role":"user","content":""}]',
+    "prompt": b'""',
+    "input": b'""',
+    "contents": b'[{"parts":[{"text":""}]}]',
+}
+
+
+def _settings(top: TopLevel, dialect: Dialect) -> Request | None:
+    """Return the settings of a request, as a request with nothing else in it; None where it has none that we read.
+
+    What cannot be read counts as not said: a provider of the format may know better.
+    """
+    spans, body = top.spans, top.body
+    found = [(name, spans[name]) for name in _SETTINGS[dialect.format] if name in spans]
+    if not found:
+        return None
+    conversation = dialect.conversation[0]
+    members = [b'{"model":"-","%b":%b' % (conversation.encode(), _NOTHING_SAID[conversation])]
+    members += [b'"%b":%b' % (name.encode(), body[start:end]) for name, (start, end) in found]
+    try:
+        return dialect.parse_request(b",".join(members) + b"}", no_pause)
+    except OmniRouteError:
+        return None
+
+
+# --- tools and task --------------------------------------------------------------------------------------------------
+
+
+class _Named(msgspec.Struct, frozen=True, gc=False):
+    name: str | None = None
+
+
+class _Tool(msgspec.Struct, frozen=True, gc=False):
+    """What a definition of a tool is called, wherever a format says it."""
+
+    name: str | None = None
+    type: str | None = None
+    function: _Named | None = None
+    tools: list[_Named] | None = None
+    declared: list[_Named] | None = msgspec.field(name="functionDeclarations", default=None)
+    declared_too: list[_Named] | None = msgspec.field(name="function_declarations", default=None)
+
+    def add_to(self, names: list[str]) -> None:
+        if self.name is not None:
+            names.append(self.name)
+        elif self.function is not None:
+            names.append(self.function.name or "")
+        elif self.type is not None:
+            names.append(self.type)
+        inner = self.tools or self.declared or self.declared_too
+        if inner is not None:
+            names.extend(one.name or "" for one in inner)
+
+
+_TOOLS: Final = msgspec.json.Decoder(list[_Tool])
+_TOOL_MEMBERS: Final = ("tools", "functions")
+_CODING_WORD: Final = re.compile("bash|shell|edit|write|patch|grep|glob|read_file", re.IGNORECASE)
+_CODING_TOOLS: Final = 2
+_EMPTY: Final = frozenset({b"", b"null"})
+
+
+def _tool_names(top: TopLevel) -> list[str] | None:
+    """Return the names of the tools that a request declares; None where it declares none."""
+    names: list[str] = []
+    are_some = False
+    for member in _TOOL_MEMBERS:
+        span = top.spans.get(member)
+        if span is None:
+            continue
+        written = top.body[span[0] : span[1]]
+        try:
+            tools = _TOOLS.decode(written)
+        except msgspec.DecodeError:  # of a shape that nobody knows, and yet there are some
+            are_some = are_some or written.strip(b" \t\r\n[]{}") not in _EMPTY
+            continue
+        for tool in tools:
+            tool.add_to(names)
+            are_some = True
+    return names if are_some else None
+
+
+def _task(names: Iterable[str], effort: Effort | None) -> Task:
+    found = 0
+    for name in names:
+        found += _CODING_WORD.search(name) is not None
+        if found >= _CODING_TOOLS:
+            return Task.CODING
+    return Task.REASONING if effort in _HARD else Task.GENERAL
+
+
+# --- media -----------------------------------------------------------------------------------------------------------
+
+_CONVERSATIONS: Final = ("messages", "input", "contents", "prompt", "images")
+_MEDIA_MARKS: Final[Mapping[WireFormat, tuple[bytes, ...]]] = {
+    WireFormat.OPENAI_CHAT: (b'"image_url"', b'"input_audio"', b'"file"', b'"video_url"'),
+    WireFormat.OPENAI_RESPONSES: (b'"input_image"', b'"input_file"', b'"input_audio"'),
+    WireFormat.ANTHROPIC_MESSAGES: (b'"source"',),
+    WireFormat.GEMINI: (b'Data"', b'_data"'),
+    WireFormat.OLLAMA: (b'"images"',),
+}
+"""One of these stands in every conversation with media: the name of a member or a type. Quotes inside texts are escaped
+and do not match, so that few others have it."""
+
+
+def _media(inquiry: Inquiry) -> tuple[Media, ...]:
+    """Return the media of a request; none where it cannot be read, which its provider will say."""
+    top = inquiry.top
+    marks = _MEDIA_MARKS[inquiry.dialect.format]
+    spans = [top.spans[member] for member in _CONVERSATIONS if member in top.spans]
+    if "images" not in top.spans and not any(top.body.find(mark, *span) >= 0 for span in spans for mark in marks):
+        return ()
+    try:
+        request = inquiry.request
+    except OmniRouteError:
+        return ()
+    return tuple(_media_of(block for message in (*request.system, *request.messages) for block in message.blocks))
+
+
+def _media_of(blocks: Iterable[Block]) -> Iterator[Media]:
+    for block in blocks:
+        if isinstance(block, Media):
+            yield block
+        elif isinstance(block, ToolResult):
+            yield from _media_of(block.blocks)
+
+
+# --- length ----------------------------------------------------------------------------------------------------------
+
+_TEXTS: Final = (
+    *_CONVERSATIONS,
+    *("system", "instructions", "systemInstruction", "system_instruction"),
+    *_TOOL_MEMBERS,
+    *("response_format", "text", "output_config", "output_format", "format"),
+)
+"""Members that the model reads."""
+_OPAQUE: Final[Mapping[WireFormat, tuple[bytes, ...]]] = {
+    WireFormat.OPENAI_RESPONSES: (b'"encrypted_content"',),
+    WireFormat.ANTHROPIC_MESSAGES: (b'"signature"',),
+    WireFormat.GEMINI: (b'"thoughtSignature"', b'"thought_signature"'),
+}
+"""Members with what providers sealed for themselves: base64 that no model reads."""
+
+_PIECE: Final = 256
+_PIECES: Final = 32
+_NOT_CJK: Final = bytes(code for code in range(256) if not 0xE3 <= code <= 0xED)
+"""All but the first bytes of Chinese, Japanese and Korean characters."""
+_ESCAPED: Final = re.compile(rb"\\u([0-9a-fA-F]{4})")
+
+
+def _estimated(top: TopLevel, wire_format: WireFormat, media: Iterable[Media]) -> int:
+    """Return about how many tokens a request is."""
+    written = sum(end - start for start, end in (top.spans[name] for name in _TEXTS if name in top.spans))
+    tokens = 0
+    for one in media:
+        if one.source is SourceKind.TEXT:
+            continue
+        tokens += IMAGE_TOKENS if one.kind is MediaKind.IMAGE else estimate_media(one, wire_format, "")
+        written -= len(one.data)
+    written -= _opaque_bytes(top, wire_format)
+    saved, cjk = _make_up(top.body)
+    text = max(0.0, written - saved)
+    cjk = min(cjk, text)
+    return tokens + ceil((text - cjk) / BYTES_PER_TOKEN + cjk / CJK_BYTES_PER_TOKEN)
+
+
+def _opaque_bytes(top: TopLevel, wire_format: WireFormat) -> int:
+    total, body = 0, top.body
+    for member in _CONVERSATIONS:
+        span = top.spans.get(member)
+        if span is None:
+            continue
+        for mark in _OPAQUE.get(wire_format, ()):
+            place = body.find(mark, *span)
+            while place >= 0:
+                start = body.find(b'"', place + len(mark), span[1])
+                end = body.find(b'"', start + 1, span[1]) if start >= 0 else -1
+                if end < 0:
+                    break
+                if body[place + len(mark) : start].strip(b" \t\r\n") == b":":  # otherwise it is null
+                    total += end - start
+                place = body.find(mark, end, span[1])
+    return total
+
+
+def _make_up(body: bytes) -> tuple[float, float]:
+    """Return how many bytes a body is longer than what it says, by its escapes, and how many of these are CJK text.
+
+    A long body is judged by pieces from all over it.
+    """
+    sample = body
+    if len(body) > _PIECE * _PIECES:
+        step = (len(body) - _PIECE) / (_PIECES - 1)
+        sample = b"".join([body[start : start + _PIECE] for start in (int(step * n) for n in range(_PIECES))])
+    saved = sample.count(b"\\")
+    cjk = 0 if sample.isascii() else 3 * len(sample.translate(None, _NOT_CJK))
+    if saved:
+        for digits in _ESCAPED.findall(sample):
+            code = int(digits, 16)
+            size = 1 if code < 0x80 else 2 if code < 0x800 or 0xD800 <= code < 0xE000 else 3
+            saved += 5 - size
+            cjk += size if 0x3000 <= code < 0xD800 else 0
+    scale = len(body) / len(sample) if sample else 1.0
+    return saved * scale, cjk * scale

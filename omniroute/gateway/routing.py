@@ -1,0 +1,134 @@
+"""Everything that routing works with in one process: built by the factory, started and stopped with the worker."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from omniroute.gateway.directory import Directories
+from omniroute.gateway.figures import OptionFigures
+from omniroute.gateway.gate import Gate
+from omniroute.gateway.health_board import HealthBoard
+from omniroute.gateway.live_view import LiveView
+from omniroute.gateway.pools import pools_by
+from omniroute.gateway.resolver import Resolvers
+from omniroute.gateway.router import Router
+from omniroute.gateway.routing_memory import RoutingMemory
+from omniroute.records import Snapshot
+from omniroute.routing import fitness
+from omniroute.routing.health import Notice
+from omniroute.routing.options import Account
+from omniroute.routing.recorder import Recorder
+from omniroute.routing.resilience import ResilienceSettings, effective
+from omniroute.storage.state import StateStore
+
+SECTION: Final = "resilience"
+
+
+class ResilienceInForce:
+    """The settings of resilience under the current configuration; the environment wins over what is stored."""
+
+    def __init__(self, snapshot: Snapshot, fixed: Mapping[str, Any]) -> None:
+        self._fixed = fixed
+        self._stored: Mapping[str, Any] | None = None
+        self.current = effective({}, fixed)
+        self.rebuild(snapshot)
+
+    def rebuild(self, snapshot: Snapshot) -> None:
+        """Follow a new snapshot."""
+        stored = {name: value for (section, name), value in snapshot.settings.items() if section == SECTION}
+        if stored != self._stored:
+            self._stored = stored
+            self.current = effective(stored, self._fixed)
+
+    def __call__(self) -> ResilienceSettings:
+        """Return the settings in force."""
+        return self.current
+
+
+def _accounts_of(directories: Directories) -> Callable[[str], Sequence[Account]]:
+    def accounts_of(provider_id: str) -> Sequence[Account]:
+        return directories.current.accounts_of(provider_id)  # of whatever configuration is current then
+
+    return accounts_of
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """The parts of routing of one process."""
+
+    store: StateStore
+    board: HealthBoard
+    memory: RoutingMemory
+    figures: OptionFigures
+    gate: Gate
+    view: LiveView
+    resolvers: Resolvers
+    router: Router
+    resilience: ResilienceInForce
+
+    @classmethod
+    def build(
+        cls,
+        *,
+        store: StateStore,
+        directories: Directories,
+        snapshot: Snapshot,
+        fixed: Mapping[str, Any],
+        gateway_version: str,
+        tell: Callable[[Notice], None] | None = None,
+        on_alias: Callable[[Any], None] = lambda _ids: None,
+        wall: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> Routing:
+        """Put the parts together; nothing runs and nothing is read yet.
+
+        `fixed` are the settings of resilience that the environment decides, by path; `tell` gets what operators want
+        to hear.
+        """
+        resilience = ResilienceInForce(snapshot, fixed)
+        rng = random.Random()  # noqa: S311 -- jitter
+        board = HealthBoard(store=store, now=wall, rng=rng, settings=resilience, tell=tell)
+        memory = RoutingMemory(store=store, now=wall)
+        figures = OptionFigures(store=store, now=wall)
+        gate = Gate(store=store, board=board, rules=lambda: resilience.current.queue, now=monotonic, wall=wall, rng=rng)
+        view = LiveView(board=board, memory=memory, figures=figures, pressure=gate.pressure)
+        resolvers = Resolvers(directories, snapshot, pools=pools_by(fitness.load()), on_alias=on_alias)
+        router = Router(
+            resolver=lambda: resolvers.current,
+            board=board,
+            memory=memory,
+            figures=figures,
+            view=view,
+            gate=gate,
+            recorder=Recorder(gateway_version=gateway_version),
+            resilience=resilience,
+            accounts_of=_accounts_of(directories),
+            wall=wall,
+            monotonic=monotonic,
+        )
+        return cls(store, board, memory, figures, gate, view, resolvers, router, resilience)
+
+    def rebuild(self, snapshot: Snapshot) -> None:
+        """Follow a new snapshot; to be told after the directories."""
+        self.resilience.rebuild(snapshot)
+        self.resolvers.rebuild(snapshot)
+
+    def start(self) -> None:
+        """Take over what is stored, and begin to share; once per process, after the fork."""
+        self.board.load()
+        self.memory.load()
+        self.figures.load()
+        self.board.start()
+        self.memory.start()
+        self.figures.start()
+
+    def stop(self) -> None:
+        """Store what is not stored yet, and let go of everything that is held."""
+        self.gate.close()
+        self.board.stop()
+        self.memory.stop()
+        self.figures.stop()

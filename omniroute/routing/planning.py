@@ -1,0 +1,257 @@
+"""From a block to a plan: who may be tried, in which order, and why the others may not. Pure, and the same each time.
+
+Steps that cannot serve are left out first; the block's strategy then orders the rest, and each step's accounts are
+ordered among themselves. A block inside a block is ordered by its own strategy and keeps its place as one step. Only
+the accounts of the steps that lead are expanded: nobody gets as far as the hundredth of a large pool.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from omniroute.routing.accounts import order_accounts
+from omniroute.routing.asked import Asked
+from omniroute.routing.auto import admit
+from omniroute.routing.eligibility import Eligibility, misfit
+from omniroute.routing.expiring import is_withheld
+from omniroute.routing.options import Block, Option, Step, Strategy
+from omniroute.routing.plan import Entry, Exclusion, Intent, Plan, Probe, Reason, Scored, Seat
+from omniroute.routing.prices import budget_of, within_budget
+from omniroute.routing.strategies import order_steps
+
+MOST_SCORED: Final = 200
+EXPANDED: Final = 16
+"""Steps at the head whose accounts are all looked at; behind them the first that may serve is enough."""
+_MOST_EXCLUSIONS: Final = 512
+_NEVER: Final = "never"
+
+_LIFTED: Final = frozenset({Reason.CONTEXT_TOO_SMALL, Reason.OUTPUT_TOO_SMALL})
+"""Misfits that estimates may be wrong about: where nobody is left, the largest is asked, and says the true numbers."""
+
+
+def plan(block: Block, asked: Asked) -> Plan:
+    """Return who is to be tried for a request, in order, with everything that explains it."""
+    planner = _Planner(asked)
+    entries = planner.with_fallback(planner.entries_of(block, is_alone=_is_alone(block)))
+    return Plan(
+        entries=tuple(entries),
+        exclusions=tuple(planner.exclusions),
+        scores=tuple(planner.scores),
+        intents=tuple(planner.intents),
+        strategy=block.strategy,
+        is_sticky=planner.is_sticky,
+        warnings=tuple(planner.warnings),
+        is_over_budget=planner.is_over_budget and not entries,
+    )
+
+
+def _is_alone(block: Block) -> bool:
+    """Say whether the caller named one model: what it can do is then its provider's to say."""
+    return len(block.steps) == 1 and block.steps[0].option is not None and not block.scope
+
+
+@dataclass(slots=True)
+class _Place:
+    """A step that may serve: its own option with one eligible seat, or what its block gave."""
+
+    option: Option
+    seat: Seat | None = None
+    entries: list[Entry] | None = None
+    is_on_trial: bool = False
+    """Back from a bad score: one request tries it before all may."""
+
+
+@dataclass(slots=True)
+class _Planner:
+    asked: Asked
+    exclusions: list[Exclusion] = field(default_factory=list)
+    scores: list[Scored] = field(default_factory=list)
+    intents: list[Intent] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    is_sticky: bool = False
+    is_over_budget: bool = False
+    _eligibility: Eligibility = field(init=False)
+    _expanded: int = 0
+
+    def __post_init__(self) -> None:
+        self._eligibility = Eligibility(self.asked)
+
+    def with_fallback(self, entries: list[Entry]) -> list[Entry]:
+        """Take out those who are only looked at early where nobody stands behind them: their time has not come."""
+        early = [seat.rests for entry in entries for seat in entry.seats if seat.rests is not None]
+        if not early or len(early) < sum(len(entry.seats) for entry in entries):
+            return entries
+        self._leave_all_out(early)
+        return []
+
+    def entries_of(self, block: Block, *, is_alone: bool = False) -> list[Entry]:
+        """Order a block; empty when nothing in it may serve."""
+        steps = block.steps[:MOST_SCORED]
+        places = self._places(block, steps, is_alone=is_alone)
+        if not places:
+            return []
+        order: Sequence[int] = tuple(places)
+        if len(steps) > 1 or self._has_budget(block):
+            order = self._order(block, steps, places)
+        entries: list[Entry] = []
+        for index in order:
+            place, step = places[index], steps[index]
+            if place.entries is not None:
+                entries.extend(place.entries)
+            else:
+                entries.append(self._entry(block, step, place))
+        return entries
+
+    def _has_budget(self, block: Block) -> bool:
+        return budget_of(self.asked.features, block.config) is not None
+
+    def _order(self, block: Block, steps: Sequence[Step], places: dict[int, _Place]) -> Sequence[int]:
+        """Return the places in the order of the block's strategy, those left out that only numbers speak against."""
+        asked = self.asked
+        leads = [places[i].option if i in places else _stand_in(step) for i, step in enumerate(steps)]
+        eligible: Sequence[int] = sorted(places)
+        if self._has_budget(block):
+            budgeted = within_budget(leads, eligible, asked, block.config)
+            self._leave_all_out(budgeted.exclusions)
+            self.warnings.extend(budgeted.warnings)
+            self.is_over_budget = self.is_over_budget or budgeted.is_refused
+            eligible = budgeted.kept
+        if block.strategy is Strategy.AUTO:
+            admitted = admit(block, leads, eligible, asked)
+            self._leave_all_out(admitted.exclusions)
+            for index in admitted.on_trial:
+                places[index].is_on_trial = True
+            eligible = admitted.kept
+        ordering = order_steps(block, leads, eligible, asked)
+        self._note(ordering.intents, ordering.scores, ordering.warnings, is_sticky=ordering.is_sticky)
+        return ordering.order
+
+    def _leave_all_out(self, exclusions: Sequence[Exclusion]) -> None:
+        for exclusion in exclusions:
+            self._leave_out(exclusion)
+
+    def _places(self, block: Block, steps: Sequence[Step], *, is_alone: bool) -> dict[int, _Place]:
+        places: dict[int, _Place] = {}
+        lifted: list[tuple[int, Exclusion, _Place]] = []
+        for index, step in enumerate(steps):
+            if step.problem is not None:
+                self._leave_out(Exclusion(step.name, step.problem, step.connection_id))
+                continue
+            if step.block is not None:
+                entries = self.entries_of(step.block)
+                if entries:
+                    places[index] = _Place(entries[0].option, entries=entries)
+                continue
+            option = step.option
+            if option is None:
+                continue
+            unfit = None if is_alone else misfit(option, self.asked.features, block)
+            if unfit is not None and unfit.reason not in _LIFTED:
+                self._leave_out(unfit)
+                continue
+            seat = self._first(block, option, step)
+            if seat is None:
+                self._explain(block, option, step.connection_id)
+            elif unfit is not None:
+                lifted.append((index, unfit, _Place(option, seat)))
+            else:
+                places[index] = _Place(option, seat)
+        return self._with_lifted(places, lifted)
+
+    def _with_lifted(self, places: dict[int, _Place], lifted: list[tuple[int, Exclusion, _Place]]) -> dict[int, _Place]:
+        """Let those who seem too small in only where nobody else is left, and of them the largest."""
+        if lifted and not places:
+            most = max(place.option.planned_window for _, _, place in lifted)
+            chosen = [one for one in lifted if one[2].option.planned_window == most]
+            self.warnings.append("context_estimate_exceeds_window")
+            places = {index: place for index, _, place in chosen}
+        for index, unfit, _ in lifted:
+            if index not in places:
+                self._leave_out(unfit)
+        return places
+
+    def _entry(self, block: Block, step: Step, place: _Place) -> Entry:
+        option, found = place.option, place.seat
+        if found is None:
+            raise ValueError("a place without a seat")
+        seats: tuple[Seat, ...] = (found,)
+        if len(option.accounts) > 1 and self._expanded < EXPANDED:
+            self._expanded += 1
+            seats = self._ordered(block, option, step)
+        if place.is_on_trial:
+            trial = Probe(f"score:{option.name}")
+            seats = tuple(Seat(seat.account, (*seat.probes, trial)) for seat in seats)
+        return Entry(
+            option=option,
+            seats=seats,
+            step_id=step.id,
+            scope=block.scope,
+            waits_when_paced=block.strategy is Strategy.PRIORITY,
+            config=block.config,
+        )
+
+    def _ordered(self, block: Block, option: Option, step: Step) -> tuple[Seat, ...]:
+        left_out: list[Exclusion] = []
+        seats = self._eligibility.seats(option, step.connection_id, left_out)
+        seats = self._unreserved(block, option, seats, left_out)
+        self._leave_all_out(left_out)
+        if len(seats) == 1:
+            return (seats[0],)
+        by_id = {seat.account.id: seat for seat in seats}
+        ordering = order_accounts(
+            option,
+            [seat.account for seat in seats],
+            self.asked,
+            is_sticky_allowed=not block.config.disable_session_stickiness,
+            config=block.config,
+        )
+        if self._expanded == 1:  # the head is what a request uses; a rotation is not turned by those behind it
+            self._note(ordering.intents, (), (), is_sticky=ordering.is_sticky)
+        return tuple(by_id[account.id] for account in ordering.accounts)
+
+    def _first(self, block: Block, option: Option, step: Step) -> Seat | None:
+        if block.config.spend_reserve != _NEVER:
+            return self._eligibility.first(option, step.connection_id)
+        unseen: list[Exclusion] = []
+        seats = self._eligibility.seats(option, step.connection_id, unseen)
+        return next(iter(self._unreserved(block, option, seats, unseen)), None)
+
+    def _unreserved(self, block: Block, option: Option, seats: list[Seat], left_out: list[Exclusion]) -> list[Seat]:
+        """Leave out the accounts of which only the reserve is left, where that is never spent."""
+        if block.config.spend_reserve != _NEVER:
+            return seats
+        free = []
+        for seat in seats:
+            if is_withheld(option, seat.account, self.asked, block.config):
+                left_out.append(Exclusion(option.name, Reason.RESERVE, seat.account.id))
+            else:
+                free.append(seat)
+        return free
+
+    def _explain(self, block: Block, option: Option, only: str | None) -> None:
+        """Say for each account of an option why it may not serve."""
+        left_out: list[Exclusion] = []
+        seats = self._eligibility.seats(option, only, left_out)
+        self._unreserved(block, option, seats, left_out)
+        if not left_out:
+            left_out = [Exclusion(option.name, Reason.INACTIVE, only)]
+        self._leave_all_out(left_out)
+
+    def _leave_out(self, exclusion: Exclusion) -> None:
+        if len(self.exclusions) < _MOST_EXCLUSIONS:
+            self.exclusions.append(exclusion)
+
+    def _note(
+        self, intents: Sequence[Intent], scores: Sequence[Scored], warnings: Sequence[str], *, is_sticky: bool
+    ) -> None:
+        self.intents.extend(intents)
+        self.scores.extend(scores)
+        self.warnings.extend(warnings)
+        self.is_sticky = self.is_sticky or is_sticky
+
+
+def _stand_in(step: Step) -> Option:
+    """Return something to stand at the place of a step that may not serve."""
+    return step.option or Option(step.name, "", "")
