@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from omniroute.services.models import Models
     from omniroute.services.nodes import Nodes
     from omniroute.services.passwords import Passwords
+    from omniroute.services.resilience import Resilience
     from omniroute.services.routing_settings import RoutingSettings
     from omniroute.services.secrets_at_start import ServerSecrets
     from omniroute.services.sessions import Sessions
@@ -76,6 +77,7 @@ class Container:
     chains: Chains
     candidates: Candidates
     routing_settings: RoutingSettings
+    resilience: Resilience
     egress: Egress
     usage: Usage
     decisions: Decisions

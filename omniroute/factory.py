@@ -33,6 +33,7 @@ from omniroute.blueprints.management import (
     models,
     provider_nodes,
     providers,
+    resilience,
     usage,
 )
 from omniroute.blueprints.management import routing as management_routing
@@ -75,9 +76,11 @@ from omniroute.services.nodes import Nodes
 from omniroute.services.passwords import Passwords
 from omniroute.services.probe import Prober
 from omniroute.services.reach import Reach
+from omniroute.services.resilience import Resilience
 from omniroute.services.response_store import ResponseStore
 from omniroute.services.routing_settings import RoutingSettings
 from omniroute.services.sessions import Sessions
+from omniroute.services.standings import Standings
 from omniroute.services.usage import Usage
 from omniroute.settings import Level, Settings
 from omniroute.storage.database import Database, url_of
@@ -114,6 +117,7 @@ _VIEWS = (
     providers,
     management_routing,
     management_settings,
+    resilience,
     usage,
     pages,
 )
@@ -192,8 +196,9 @@ def _container(settings: Settings) -> Container:
     directories = Directories(catalogue, snapshots.current, default_context=settings.context_length_default)
     snapshots.subscribe(directories.rebuild)
     alias_hits = Hits(database)
+    state = StateStore(database, time.time)
     routing = Routing.build(
-        store=StateStore(database, time.time),
+        store=state,
         directories=directories,
         snapshot=snapshots.current,
         fixed=settings.resilience_overrides,
@@ -227,7 +232,7 @@ def _container(settings: Settings) -> Container:
         responses=response_store,
     )
     prober = Prober(transport=transport, now=time.time, monotonic=time.monotonic)
-    maintenance = Maintenance(settings=settings, database=database, backups=backups, now=time.time)
+    maintenance = Maintenance(settings=settings, database=database, state=state, backups=backups, now=time.time)
     runtime = settings.data_dir / "runtime"
 
     def on_canary(key: ApiKey, address: str) -> None:
@@ -284,6 +289,7 @@ def _container(settings: Settings) -> Container:
             directories=directories,
             egress=egress,
             prober=prober,
+            standings=Standings(board=routing.board, directories=directories, now=time.time),
             now=time.time,
             request_log=request_log,
         ),
@@ -326,6 +332,15 @@ def _container(settings: Settings) -> Container:
             audit=audit,
             resolver=lambda: routing.resolvers.current,
             directory=lambda: directories.current,
+            now=time.time,
+        ),
+        resilience=Resilience(
+            database=database,
+            snapshots=snapshots,
+            audit=audit,
+            routing=routing,
+            directories=directories,
+            fixed=settings.resilience_overrides,
             now=time.time,
         ),
         egress=egress,

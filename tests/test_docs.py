@@ -89,7 +89,7 @@ def test_each_command_and_option_is_documented(path: tuple[str, ...]) -> None:
 
     assert [o.opts for o in options if f"`{max(o.opts, key=len)}`" not in section] == []
     documented = set(re.findall(r"`(--[a-z-]+)`", section))
-    assert documented <= {name for option in options for name in option.opts} | {"--help"}
+    assert documented <= {name for option in options for name in (*option.opts, *option.secondary_opts)} | {"--help"}
 
 
 def test_no_documented_command_is_missing() -> None:

@@ -253,6 +253,13 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route(POST, "/api/playground/simulate-route", Tier.M_READ),
     Route(GET, "/api/routing/decisions/<request_id>", Tier.M_READ),
     Route(POST, "/api/routing/replay", Tier.M_READ),
+    # resilience
+    Route(GET, "/api/resilience", Tier.M_READ),
+    Route(CHANGE, "/api/resilience", Tier.M_WRITE),
+    Route(GET, "/api/resilience/state", Tier.M_READ),
+    Route(POST, "/api/resilience/reset", Tier.M_WRITE),
+    Route(GET, "/api/resilience/model-cooldowns", Tier.M_READ),
+    Route(DELETE, "/api/resilience/model-cooldowns", Tier.M_WRITE),
     # usage and audit
     Route(GET, "/api/usage/logs", Tier.M_READ),
     Route(GET, "/api/usage/call-logs", Tier.M_READ),

@@ -59,6 +59,15 @@ COMMANDS: Final[dict[str, Entry]] = {
     "doctor": Entry("omniroute.cli.doctor:command", "Check this installation and say how to mend it."),
     "reset-password": Entry("omniroute.cli.setup_access:command", "Set a new dashboard password."),
     "keys": Entry("omniroute.cli.keys:command", "Create, list and revoke API keys."),
+    "aliases": Entry(
+        "omniroute.cli.aliases:command",
+        "List, set and remove aliases: other names, or patterns of names, for models.",
+    ),
+    "combos": Entry(
+        "omniroute.cli.combos:command",
+        "List, change and test combos: names for several models with an order.",
+        ("combo",),
+    ),
     "simulate": Entry(
         "omniroute.cli.routing:simulate", "Show who would be tried for a request, in which order; none is sent."
     ),
@@ -70,6 +79,7 @@ COMMANDS: Final[dict[str, Entry]] = {
         "omniroute.cli.routing:replay",
         "Replay recorded requests against another policy. Nothing is sent and nothing is changed.",
     ),
+    "resilience": Entry("omniroute.cli.resilience:command", "Show what rests and why, and end it early."),
     "migrate": Entry("omniroute.cli.migrate:command", "Bring the database to the schema of this version."),
     "env": Entry("omniroute.cli.environment:command", "Show the settings in effect and where they come from."),
     "sandbox": Entry("omniroute.cli.sandbox:command", "Run the simulated provider as a server of its own."),

@@ -92,12 +92,12 @@ def simulate(
         found = services.decisions.simulate(asked)
     if form is Form.JSON:
         print_document(found)
-        return
-    resolved = found["resolved"]
-    notice(f"{model} is {resolved['name']} ({resolved['kind']}), strategy {resolved['strategy']}.")
-    for warning in found["warnings"]:
-        notice(f"Warning: {warning}")
-    print_rows(form, "path", found["path"], _PATH_COLUMNS)
+    else:
+        resolved = found["resolved"]
+        notice(f"{model} is {resolved['name']} ({resolved['kind']}), strategy {resolved['strategy']}.")
+        for warning in found["warnings"]:
+            notice(f"Warning: {warning}")
+        print_rows(form, "path", found["path"], _PATH_COLUMNS)
     if not any(row["eligible"] for row in found["path"]):
         raise Failure("Nothing could serve this request.")
 

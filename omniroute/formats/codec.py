@@ -53,6 +53,7 @@ class Reply(msgspec.Struct, frozen=True):
         id: 32 lower-case hex digits, unique per request; ids in the answer are made from it.
         created: epoch seconds.
         trailer: comment lines for the end of a stream, made from the final usage.
+        answer_id, item_ids: what the answer and its first items are called already, where somebody else began it.
     """
 
     request: Request
@@ -60,6 +61,8 @@ class Reply(msgspec.Struct, frozen=True):
     id: str
     created: int
     trailer: Callable[[Usage], bytes]
+    answer_id: str = ""
+    item_ids: tuple[str, ...] = ()
 
 
 class RequestParser(Protocol):

@@ -19,7 +19,7 @@ from omniroute.formats.canonical import (
 from omniroute.formats.events import BlockDelta, Event, MessageStart, MessageStop, UsageUpdate
 from omniroute.formats.usage import NOT_REPORTED, Usage
 
-_CHARACTERS_PER_TOKEN: Final = 4
+CHARACTERS_PER_TOKEN: Final = 4
 _MEDIA_TOKENS: Final = 1000
 _MESSAGE_TOKENS: Final = 4
 
@@ -47,7 +47,7 @@ def prompt_tokens(request: Request) -> int:
             characters += len(bytes(tool.raw))
         else:
             characters += len(tool.description or "") + (0 if tool.schema is None else len(bytes(tool.schema)))
-    return tokens + characters // _CHARACTERS_PER_TOKEN
+    return tokens + characters // CHARACTERS_PER_TOKEN
 
 
 def completed(answer: Answer, request: Request) -> Answer:
@@ -106,6 +106,6 @@ class Estimates:
 
 
 def _filled(usage: Usage, prompt: int, characters: int) -> Usage:
-    output = usage.output if usage.output is not None else -(-characters // _CHARACTERS_PER_TOKEN)
+    output = usage.output if usage.output is not None else -(-characters // CHARACTERS_PER_TOKEN)
     input_ = usage.input if usage.input is not None else prompt
     return msgspec.structs.replace(usage, input=input_, output=output, is_estimated=True)

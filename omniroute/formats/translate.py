@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
@@ -213,6 +213,19 @@ class Whole:
         return []
 
 
+class Turning(Protocol):
+    """What turns the events of a provider into those that the client sees: a way back, or a seam."""
+
+    @property
+    def client(self) -> WireFormat:
+        """The format that the client speaks."""
+        ...
+
+    def events(self, events: list[Event]) -> list[Event]:
+        """Return what the client is to see of these events."""
+        ...
+
+
 class TranslatedStream:
     """A stream on its way from an upstream format to a client's; the same face as a passthrough stream.
 
@@ -230,7 +243,7 @@ class TranslatedStream:
         self,
         parser: StreamParser,
         renderer: StreamRenderer,
-        way_back: WayBack,
+        way_back: Turning,
         estimates: Estimates,
         on_events: Callable[[list[Event]], None] | None = None,
     ) -> None:
@@ -242,13 +255,20 @@ class TranslatedStream:
         self.usage: Usage = NOT_REPORTED
         self._parser = parser
         self._renderer = renderer
-        self._way_back = way_back
+        self._way_back: Turning = way_back
         self._estimates = estimates
         self._on_events = on_events
         self._held: list[bytes] = []
         self._held_bytes = 0
         self._open: int | None = None
         self._is_calling = False
+
+    def go_on(self, parser: StreamParser, way_back: Turning, open_block: int) -> None:
+        """Let another provider's stream end this answer, which has broken off in a block."""
+        self._parser, self._way_back = parser, way_back
+        self.has_content = True
+        self.error = None
+        self._open = open_block
 
     def feed(self, data: bytes) -> bytes:
         """Take bytes that arrived, return whole frames for the client; none before the first content.
@@ -264,10 +284,12 @@ class TranslatedStream:
         Raises:
             UpstreamProtocolError: they ended in the middle of the answer.
         """
-        frames = self._take(self._parser.close())
-        if self.error == b"":
+        events = self._parser.close()
+        if events and isinstance(events[-1], StreamError) and not events[-1].data:
+            # What stands before it was cut in the middle: the client does not get it, and nobody may count it.
+            self.error = b""
             raise UpstreamProtocolError("The provider's stream broke off in the middle of its answer.")
-        return frames
+        return self._take(events)
 
     def fail(self, error: OmniRouteError, request_id: str) -> bytes:
         """Return the frames that end the stream with an error.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 from omniroute.formats.usage import Usage
 from omniroute.records import AttemptRecord, RequestRecord
+from omniroute.routing.failures import Failure
 
 
 class RequestLog(Protocol):
@@ -62,6 +64,14 @@ class Settlement:
     def add_attempt(self, attempt: AttemptRecord) -> None:
         """Note one attempt, in order."""
         self._attempts.append(attempt)
+
+    def note_broken(self, failure: Failure) -> None:
+        """Note that the attempt which served has broken off, and that another one goes on."""
+        for place, attempt in enumerate(self._attempts):
+            if attempt.failure_class is None:
+                self._attempts[place] = replace(
+                    attempt, failure_class=failure.failure_class.value, kind=failure.kind, ended_ms=self.elapsed_ms()
+                )
 
     def note_first_content(self) -> None:
         """Note that the first content is on its way to the client."""

@@ -304,10 +304,10 @@ def without(block: Block, names: frozenset[str]) -> Block:
         if step.block is not None:
             inner = without(step.block, names)
             if inner.steps:
-                steps.append(replace(step, block=inner))
+                steps.append(step if inner is step.block else replace(step, block=inner))
         elif step.option is None or step.option.name not in names:
             steps.append(step)
-    return block if len(steps) == len(block.steps) else _sealed(replace(block, steps=tuple(steps)))
+    return block if tuple(steps) == block.steps else _sealed(replace(block, steps=tuple(steps)))
 
 
 def _sealed(block: Block) -> Block:

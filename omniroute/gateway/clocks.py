@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from omniroute.gateway.patience import MOST_HEADERS_S
 from omniroute.providers.upstream import Deadlines
 from omniroute.settings import Settings
 
@@ -18,6 +19,9 @@ class Clocks:
     heartbeat_s: float
     client_write_s: float
     before_commit_s: float = 600.0
+    most_headers_s: float = 0.0
+    most_content_s: float = 0.0
+    """Bounds of the waits for headers and for first content where a request stretches them."""
 
     @staticmethod
     def of(settings: Settings) -> Clocks:
@@ -46,5 +50,7 @@ class Clocks:
             ),
             commit_after_s=settings.stream_commit_after_ms / 1000,
             heartbeat_s=settings.sse_heartbeat_ms / 1000,
+            most_headers_s=MOST_HEADERS_S,
+            most_content_s=settings.stream_readiness_max_timeout_ms / 1000,
             client_write_s=settings.client_write_timeout_ms / 1000,
         )

@@ -20,9 +20,9 @@ from omniroute.formats.canonical import Request
 from omniroute.formats.splice import TopLevel, scan, splice
 from omniroute.formats.token_count import TextCounter, count
 from omniroute.formats.wire import WireFormat
+from omniroute.gateway.answers import in_ascii, read_all
 from omniroute.gateway.dialects import DIALECTS, Surface
 from omniroute.gateway.directory import Target
-from omniroute.gateway.driver import in_ascii, read_all
 from omniroute.gateway.handover import Answer, Call
 from omniroute.gateway.ports import UpstreamResponse
 from omniroute.gateway.slices import Slices

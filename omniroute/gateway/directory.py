@@ -99,6 +99,7 @@ class Directory:
     """The compiled view of one snapshot. Immutable but for what it remembers about names it was asked."""
 
     __slots__ = (
+        "_accounts",
         "_bare",
         "_catalogue",
         "_default_context",
@@ -122,6 +123,7 @@ class Directory:
         self._providers = providers
         self._legs = legs
         self._default_context = default_context
+        self._accounts = {provider_id: tuple(leg.account for leg in some) for provider_id, some in legs.items()}
         self._bare = _bare_index(catalogue, legs)
         self._found: dict[str, tuple[Option, ...]] = {}
         self._options: dict[tuple[str, str, Effort | None], Option] = {}
@@ -227,7 +229,7 @@ class Directory:
 
     def accounts_of(self, provider_id: str) -> tuple[Account, ...]:
         """Return the usable accounts of a provider in their order; empty when there is none."""
-        return tuple(leg.account for leg in self._legs.get(provider_id, ()))
+        return self._accounts.get(provider_id, ())
 
     def named_provider(self, name: str) -> Provider:
         """Return the provider or node with this id, prefix or alias.
@@ -294,7 +296,7 @@ class Directory:
             provider,
             model,
             facts,
-            tuple(leg.account for leg in self._legs[provider.id]),
+            self._accounts[provider.id],
             window=None if window.is_assumed else window.tokens,
             effort=None if effort is None else effort.value,
             handles=handles,

@@ -43,6 +43,7 @@ from omniroute.formats.translate import (
 from omniroute.formats.usage import Usage
 from omniroute.formats.way_back import WayBack, kept
 from omniroute.formats.wire import WireFormat
+from omniroute.gateway.continuable import Continuable
 from omniroute.gateway.dialects import Dialect, RelayedStream, Surface, Trailer
 from omniroute.gateway.directory import Target
 from omniroute.providers.profiles import preferred_format, profile_of
@@ -162,7 +163,8 @@ class Inquiry(msgspec.Struct):
         if body is None:
             top = self.top
             changes: dict[str, bytes | None] = {}
-            if "model" in top and target.model != self.requested:
+            has_model = "model" in top
+            if target.model != self.requested if has_model else wire_format is not WireFormat.GEMINI:
                 changes["model"] = msgspec.json.encode(target.model)
             if self.is_stream:
                 changes.update(self.dialect.stream_edits(top))
@@ -238,8 +240,17 @@ class Exchange(Protocol):
         """
         ...
 
-    def stream(self, trailer: Trailer) -> RelayedStream:
-        """Return a relay for a stream that begins."""
+    def answer(self, body: bytes, *, is_stream: bool) -> Answer:
+        """Read a whole answer, or a stream that nobody asked for, in the client's terms; nothing is kept of it.
+
+        Raises:
+            ErrorInside: it is an error object.
+            UpstreamProtocolError: it is no answer of the format.
+        """
+        ...
+
+    def stream(self, trailer: Trailer, continuable: Continuable | None = None) -> RelayedStream:
+        """Return a relay for a stream that begins, with what could go on with it inside its framing."""
         ...
 
     def replayed(self, body: bytes, trailer: Trailer) -> tuple[RelayedStream, bytes]:
@@ -324,12 +335,19 @@ class Passthrough:
             body = rename_member(body, dialect.model_member, named, renamed)
         return usage, body
 
-    def stream(self, trailer: Trailer) -> RelayedStream:
+    def answer(self, body: bytes, *, is_stream: bool) -> Answer:
+        """See :class:`Exchange`."""
+        return self._translation().answer(body, is_stream=is_stream)
+
+    def stream(self, trailer: Trailer, continuable: Continuable | None = None) -> RelayedStream:
         """See :class:`Exchange`."""
         inquiry = self._inquiry
         assert inquiry.dialect.new_stream is not None  # noqa: S101 - `exchange_with` has looked
         requested = inquiry.requested if self._is_renamed else None
-        return inquiry.dialect.framed(inquiry.dialect.new_stream(inquiry.top, requested, trailer))
+        stream = inquiry.dialect.new_stream(inquiry.top, requested, trailer)
+        if continuable is not None:
+            stream = continuable.around(stream)
+        return inquiry.dialect.framed(stream)
 
     def replayed(self, body: bytes, trailer: Trailer) -> tuple[RelayedStream, bytes]:
         """See :class:`Exchange`."""
@@ -400,7 +418,8 @@ class Translation:
         """What the target takes."""
         return self._profile
 
-    def _asked(self) -> Request:
+    def asked(self) -> Request:
+        """Return the request before it is fitted to the target."""
         inquiry, effort = self._inquiry, self._target.effort
         if effort is None:
             return inquiry.request
@@ -419,7 +438,7 @@ class Translation:
     def body(self) -> bytes:
         """Translate the request."""
         inquiry = self._inquiry
-        request = self._asked()
+        request = self.asked()
         thinking_of: ThinkingOf = inquiry.thinking_of
         if self._is_bare:
             request = without_tokens(request, self._profile) or request
@@ -440,16 +459,20 @@ class Translation:
     def whole(self, body: bytes, *, is_stream: bool) -> tuple[Usage, bytes]:
         """See :class:`Exchange`."""
         inquiry = self._inquiry
-        answer = completed(read_answer(body, self.format, self._way_back(), is_stream=is_stream), inquiry.request)
+        answer = completed(self.answer(body, is_stream=is_stream), inquiry.request)
         self._note(answer)
         rendered = inquiry.dialect.render_answer(answer, inquiry.reply(_no_trailer))
         if self._keep is not None:
             self._keep(rendered)
         return answer.usage, rendered
 
-    def stream(self, trailer: Trailer) -> RelayedStream:
+    def answer(self, body: bytes, *, is_stream: bool) -> Answer:
         """See :class:`Exchange`."""
-        return self._translated(trailer, UPSTREAMS[self.format].new_parser())
+        return read_answer(body, self.format, self.way_back(), is_stream=is_stream)
+
+    def stream(self, trailer: Trailer, continuable: Continuable | None = None) -> RelayedStream:
+        """See :class:`Exchange`."""
+        return self._translated(trailer, UPSTREAMS[self.format].new_parser(), continuable)
 
     def replayed(self, body: bytes, trailer: Trailer) -> tuple[RelayedStream, bytes]:
         """See :class:`Exchange`."""
@@ -459,7 +482,9 @@ class Translation:
         stream = self._translated(trailer, Whole(answer))
         return stream, stream.feed(b"")
 
-    def _translated(self, trailer: Trailer, parser: StreamParser) -> RelayedStream:
+    def _translated(
+        self, trailer: Trailer, parser: StreamParser, continuable: Continuable | None = None
+    ) -> RelayedStream:
         inquiry = self._inquiry
         # What the stream is made of must not hold the request: it may be open for minutes.
         reply = inquiry.reply(trailer)
@@ -474,9 +499,13 @@ class Translation:
         if (keep := self._keep) is not None:
             uses.append(lambda answer: keep(dialect.render_answer(answer, reply)))
         on_events = _AtEnd(self.format, uses) if uses else None
-        return dialect.framed(TranslatedStream(parser, renderer, self._way_back(), estimates, on_events))
+        if continuable is None:
+            return dialect.framed(TranslatedStream(parser, renderer, self.way_back(), estimates, on_events))
+        seen = continuable.seen_by(on_events)
+        return dialect.framed(continuable.around(TranslatedStream(parser, renderer, self.way_back(), estimates, seen)))
 
-    def _way_back(self) -> WayBack:
+    def way_back(self) -> WayBack:
+        """Return what turns an answer back into the client's terms; after the body has been made."""
         inquiry = self._inquiry
         return WayBack(self._changes, self._profile, inquiry.dialect.format, inquiry.reply_id)
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol
+
+import gevent
 
 from omniroute.gateway.lanes import Lane, Means, QueueState, Refused, Waiter, lost
 from omniroute.gateway.leases import Leases, Loan, Store, Wait, new_owner, wait_for
@@ -25,6 +27,10 @@ __all__ = ["Board", "Gate", "GateStats", "QueueState", "Refused", "Ticket"]
 _WAKE: Final = Terms(paces=(Pace("wake", 0.1),))
 """Requests that waited for the end of a rest go on one by one."""
 _ANY_DEPTH: Final = 1 << 30
+
+
+def _as_it_was(account: Account) -> Account:
+    return account
 
 
 class Board(Protocol):
@@ -78,6 +84,14 @@ class Ticket:
         if self._gate is not None and self._loan is not None:
             self._gate.take_back_probes(self._loan)
 
+    def take_claims(self) -> Loan | None:
+        """Take the claims out, to be given back by the caller and not with the ticket; None when it has none."""
+        loan = self._loan
+        if self._gate is None or loan is None or not loan.claims:
+            return None
+        claims, loan.claims = loan.claims, []
+        return Loan(loan.holder, claims=claims)
+
 
 @dataclass(frozen=True, slots=True)
 class GateStats:
@@ -104,12 +118,17 @@ class Gate:
         now: Callable[[], float],
         wall: Callable[[], float],
         rng: random.Random,
+        current: Callable[[Account], Account] = _as_it_was,
         wait: Wait = wait_for,
         owner: Callable[[], str] = new_owner,
     ) -> None:
-        """`now`: the monotonic clock; `wall`: epoch seconds; `rules`: the limits in force; `owner` names a process."""
+        """`now`: the monotonic clock; `wall`: epoch seconds; `rules`: the limits in force; `owner` names a process.
+
+        `current` gives an account as it is configured now: its limits may change while requests wait for it.
+        """
         self._board = board
         self._rules = rules
+        self._current = current
         self._now = now
         self._wall = wall
         self._leases = Leases(store, now=now, wall=wall, on_free=self._free_slot, wait=wait, owner=owner)
@@ -195,6 +214,16 @@ class Gate:
         """Take back the claims of a ticket."""
         self._leases.give_back_claims(loan)
 
+    def return_claims(self, loans: Sequence[Loan], *, after: Callable[[], object]) -> None:
+        """Take back claims once something is done that may wait; never blocks."""
+
+        def wait_and_return() -> None:
+            after()
+            for loan in loans:
+                self._leases.give_back_claims(loan)
+
+        gevent.spawn(wait_and_return)
+
     def close(self) -> None:
         """Turn away everybody who waits and give back everything that this worker holds."""
         for lane in list(self._lanes.values()):
@@ -249,7 +278,7 @@ class Gate:
         self._lane(f"step:{entry.scope}:{entry.step_id}", lambda: demands, config.queue_depth).enter(waiter)
 
     def _terms_of(self, account: Account) -> Terms:
-        return terms(account, self._rules(), self._board.learned(account.id))
+        return terms(self._current(account), self._rules(), self._board.learned(account.id))
 
     def _lane(self, name: str, demands: Callable[[], Terms], depth: int) -> Lane:
         lane = self._lanes.get(name)

@@ -9,11 +9,13 @@ from typing import Any, Final, Protocol
 from omniroute.errors import OmniRouteError
 from omniroute.formats.usage import Usage
 from omniroute.gateway.asks import NO_ASKS, Asks
+from omniroute.gateway.continuable import Continuable
 from omniroute.gateway.dialects import RelayedStream, Surface
 from omniroute.gateway.directory import Target
 from omniroute.gateway.ports import UpstreamResponse
 from omniroute.providers import requests
 from omniroute.providers.requests import Endpoint
+from omniroute.routing.failures import Failure
 from omniroute.services.access import Caller
 
 CANCELLED_STATUS: Final = 499
@@ -77,12 +79,29 @@ class WholeAnswer:
     """The provider's."""
 
 
+class Mending(Protocol):
+    """What may still be done for a stream that breaks off; see `gateway/continuation.py`."""
+
+    def may_begin(self, failure: Failure) -> bool:
+        """Say whether somebody else may finish the answer, once."""
+        ...
+
+    def drive(self) -> OpenStream | None:
+        """Ask for the rest; None when nobody gives it."""
+        ...
+
+    def give_up(self) -> bool:
+        """Leave it torn; say whether the client has seen nothing of an attempt to mend it."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class OpenStream:
     """A stream at its commit point: the handler reads and closes `response` from here on.
 
     Attributes:
         at_end: what is to be done before the last bytes of a whole answer leave.
+        continuable, mending: where somebody else may finish what breaks off.
     """
 
     response: UpstreamResponse
@@ -92,6 +111,8 @@ class OpenStream:
     endpoint: Endpoint
     opened_at: float
     at_end: Callable[[RelayedStream], None] | None
+    continuable: Continuable | None = None
+    mending: Mending | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,7 @@ from omniroute.gateway.router import Route, Router
 from omniroute.gateway.run import Run
 from omniroute.gateway.session_keys import SessionKeys
 from omniroute.records import RequestRecord
+from omniroute.routing.hedging import Shares
 from omniroute.routing.options import Block
 
 _RESERVE_SCOPE: Final = "reserve:use"
@@ -92,6 +93,7 @@ class Inference:
         self.router = router
         self._sessions = sessions
         self._knobs = Refusals(now=now)
+        self._shares = Shares()
         self._sleep = sleep
         self._transport = transport
         self._request_log = request_log
@@ -231,6 +233,7 @@ class Inference:
             sleep=self._sleep,
             sends_comments=self.sends_comments,
             knobs=self._knobs,
+            shares=self._shares,
         )
 
 

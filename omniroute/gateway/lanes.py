@@ -30,7 +30,7 @@ PROVIDER_PROBE_MARGIN_S: Final = 5.0
 """How much longer than the attempt a provider's probe is claimed."""
 _RECHECK_S: Final = 0.25
 """How soon a place that came free in another worker is noticed."""
-_LOOK_S: Final = 1.0
+_LOOK_S: Final = 0.4
 """How soon a changed limit is noticed by those who wait for the old one."""
 _TURN_S: Final = 1.0
 """How long somebody without time to wait for a grant waits for the store's answer."""

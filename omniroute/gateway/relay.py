@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from omniroute.errors import OmniRouteError, ServerDraining, UpstreamError, UpstreamProtocolError, UpstreamTimeout
 from omniroute.formats.error_shapes import is_error_event
+from omniroute.gateway.answers import failure_of, without_secrets
 from omniroute.gateway.dialects import Dialect
-from omniroute.gateway.driver import failure_of, without_secrets
 from omniroute.gateway.faults import error_for, is_ours_to_mend
-from omniroute.gateway.handover import CANCELLED_STATUS, ClientGone, OpenStream, Refusal
+from omniroute.gateway.handover import CANCELLED_STATUS, ClientGone, Mending, OpenStream, Refusal
 from omniroute.gateway.ports import ReadTimeout
 from omniroute.gateway.run import Run
 from omniroute.providers import classify
+from omniroute.routing.failures import Failure
 
 log = logging.getLogger(__name__)
 
@@ -36,15 +37,31 @@ def stream_headers(dialect: Dialect) -> dict[str, str]:
     }
 
 
+@dataclass(frozen=True, slots=True)
+class _Break:
+    """How a stream broke off, and what the client is told of it.
+
+    Attributes:
+        raw: the provider's own error, where it may be passed on as it is.
+    """
+
+    error: OmniRouteError
+    outcome: str
+    raw: bytes | None = None
+
+
 class EventStream:
     """Relays one stream to one client.
 
     While the driver is still trying targets, silence is filled with heartbeats. From the commit point on each step
     waits for the provider's next bytes and hands them on. Every way out settles the request exactly once: the end, an
     error, a time limit, the client leaving, the server draining.
+
+    A stream that breaks off may be one that somebody else can finish. The driver then looks for that in a greenlet of
+    its own, as before the first content, and the client is told of the break only if nobody does.
     """
 
-    __slots__ = ("_bytes_out", "_is_over", "_last_byte_at", "_opened", "_run")
+    __slots__ = ("_break", "_bytes_out", "_is_over", "_is_waiting", "_last_byte_at", "_mending", "_opened", "_run")
 
     def __init__(self, run: Run, opened: OpenStream | None) -> None:
         """`opened` is None when the answer begins ahead of its content."""
@@ -52,7 +69,10 @@ class EventStream:
         self._opened: OpenStream | None = None
         self._bytes_out = 0
         self._is_over = False
+        self._is_waiting = opened is None
         self._last_byte_at = 0.0
+        self._break: _Break | None = None
+        self._mending: Mending | None = None
         if opened is not None:
             self._take_over(opened)
 
@@ -66,16 +86,20 @@ class EventStream:
                 self.close()
             # After a clean end the server writes its own end, then closes us: the provider's may take a moment.
             raise StopIteration
-        try:
-            frame = self._wait_for_content() if self._opened is None else self._relay(self._opened)
-        except ClientGone:
-            self.close()
-            raise StopIteration from None
-        except OmniRouteError as error:
-            frame = self._fail(error)
-        except Exception:
-            log.exception("request %s failed while it was relayed", self._run.call.request_id)
-            frame = self._fail(OmniRouteError())
+        frame = b""
+        while not frame:
+            try:
+                frame = self._next()
+            except ClientGone:
+                self.close()
+                raise StopIteration from None
+            except OmniRouteError as error:
+                frame = self._fail(error)
+            except Exception:
+                log.exception("request %s failed while it was relayed", self._run.call.request_id)
+                frame = self._fail(OmniRouteError())
+            if not self._is_being_mended:
+                break
         self._bytes_out += len(frame)
         return frame
 
@@ -83,6 +107,7 @@ class EventStream:
         """End the stream: free the upstream; settle as cancelled unless it was settled before. Idempotent."""
         self._is_over = True
         opened, self._opened = self._opened, None
+        self._mending = None
         run = self._run
         if opened is not None:
             if opened.stream.is_complete and not run.is_client_gone:
@@ -93,8 +118,17 @@ class EventStream:
             "cancelled", status=CANCELLED_STATUS, usage=usage, error_code="client_gone", bytes_out=self._bytes_out
         )
 
+    @property
+    def _is_being_mended(self) -> bool:
+        return self._break is not None and not self._is_over
+
+    def _next(self) -> bytes:
+        return self._wait_for_content() if self._is_waiting or self._opened is None else self._relay(self._opened)
+
     def _take_over(self, opened: OpenStream) -> None:
         self._opened = opened
+        self._is_waiting = False
+        self._mending = opened.mending or self._mending
         self._last_byte_at = opened.opened_at
         self._run.take_over(opened)
 
@@ -106,22 +140,20 @@ class EventStream:
                 return run.heartbeat
             case OpenStream():
                 self._take_over(handover)
-                return self._relay(handover)
+                # The rest of a broken answer may fail before any of it can be handed on.
+                is_broken = handover.stream.error is not None
+                return self._begin(handover) if is_broken else self._relay(handover)
+            case Refusal() if self._break is not None and handover.error is self._break.error:
+                return self._tell(self._break)
             case Refusal():
                 raise handover.error
             case _:
                 raise OmniRouteError
 
-    def _relay(self, opened: OpenStream) -> bytes:  # noqa: C901, PLR0912 -- one loop; each branch is one way out
+    def _relay(self, opened: OpenStream) -> bytes:
         run, stream = self._run, opened.stream
         if opened.first:
-            first = opened.first
-            self._opened = replace(opened, first=b"")
-            if stream.error is not None:
-                return self._pass_on_error(first, opened)
-            if stream.is_complete:
-                self._succeed(len(first))
-            return first
+            return self._begin(opened)
         limits = run.clocks.stream
         heartbeat_at = run.now() + run.clocks.heartbeat_s
         while True:
@@ -157,6 +189,16 @@ class EventStream:
             if out:
                 return out
 
+    def _begin(self, opened: OpenStream) -> bytes:
+        """Hand on what came with the first content."""
+        first, stream = opened.first, opened.stream
+        self._opened = replace(opened, first=b"")
+        if stream.error is not None:
+            return self._pass_on_error(first, opened)
+        if stream.is_complete:
+            self._succeed(len(first))
+        return first
+
     def _succeed(self, last_bytes: int) -> None:
         """Settle before the last bytes leave: what the client has seen complete is in the log, whatever comes."""
         self._is_over = True
@@ -187,25 +229,47 @@ class EventStream:
         self._run.broke_off(failure)
         error = error_for(failure, opened.target.provider.name, wall=self._run.wall())
         is_fit = opened.stream.is_verbatim and is_error_event(opened.endpoint.format, data)
-        if not is_fit or is_ours_to_mend(failure):
-            return before + self._fail(error)
-        frame = before + opened.stream.raw_error(data)
-        self._settle_failure("failed", error.error_code, len(frame))
-        return frame
+        is_raw = is_fit and not is_ours_to_mend(failure)
+        return before + self._end_torn(_Break(error, "failed", data if is_raw else None), failure)
 
     def _fail(self, error: OmniRouteError) -> bytes:
-        request_id = self._run.call.request_id
-        opened = self._opened
-        if opened is None:
-            frame = self._run.render_late(error)
-        else:
-            frame = opened.stream.fail(error, request_id)
-            is_own_limit = isinstance(error, UpstreamTimeout) and error.phase == "total"
-            if isinstance(error, UpstreamError) and not is_own_limit:
-                self._run.broke_off(failure_of(error))
         is_cut = self._opened is not None and isinstance(error, UpstreamProtocolError)
         outcome = "cancelled" if isinstance(error, ServerDraining) else "truncated" if is_cut else "failed"
-        self._settle_failure(outcome, error.error_code, len(frame))
+        failure = None
+        is_own_limit = isinstance(error, UpstreamTimeout) and error.phase == "total"
+        if self._opened is not None and not self._is_waiting and isinstance(error, UpstreamError) and not is_own_limit:
+            failure = failure_of(error)
+            self._run.broke_off(failure)
+        return self._end_torn(_Break(error, outcome), failure)
+
+    def _end_torn(self, torn: _Break, failure: Failure | None) -> bytes:
+        """Have the stream finished by somebody else, or tell the client that it is over.
+
+        `failure` is the provider's; None where the stream is ended for a reason of ours.
+        """
+        if failure is None:
+            return self._tell(torn)
+        if self._break is not None:  # the second provider's words would be about something that nobody has asked for
+            return self._tell(self._break)
+        mending, opened = self._mending, self._opened
+        if mending is None or opened is None or not mending.may_begin(failure):
+            return self._tell(torn)
+        opened.response.close()
+        self._break, self._is_waiting = torn, True
+        self._run.mend(mending, torn.error)
+        return b""
+
+    def _tell(self, torn: _Break) -> bytes:
+        """Write the end of a stream that is not complete, and settle."""
+        request_id, opened = self._run.call.request_id, self._opened
+        is_first = self._mending is None or self._mending.give_up()
+        if opened is None:
+            frame = self._run.render_late(torn.error)
+        elif torn.raw is not None and is_first:
+            frame = opened.stream.raw_error(torn.raw)
+        else:
+            frame = opened.stream.fail(torn.error, request_id)
+        self._settle_failure(torn.outcome, torn.error.error_code, len(frame))
         return frame
 
     def _settle_failure(self, outcome: str, code: str, last_bytes: int) -> None:

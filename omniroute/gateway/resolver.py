@@ -10,7 +10,7 @@ name costs a look-up; only the rules of the caller's key are judged each time.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from omniroute.errors import InvalidRequest, MissingField, ModelNotFound, PermissionDenied
@@ -75,10 +75,10 @@ class Chain:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What is kept of a name."""
+    """What is kept of a name: what it is for a caller without rules, the aliases followed, and its options."""
 
-    block: Block
-    resolution: Resolution
+    unrestricted: Resolved
+    alias_ids: tuple[str, ...]
     options: tuple[Option, ...]
 
 
@@ -136,25 +136,18 @@ class Resolver:
         known = self._known.get((model, provider))
         if known is None:
             known = self._remembered((model, provider), caller)
-        resolution = known.resolution
-        if resolution.alias_ids:
-            self._on_alias(resolution.alias_ids)
-        requested = model if model is not None else known.block.name
-        permits = permits_of(caller, requested, resolution.combo)
+        if known.alias_ids:
+            self._on_alias(known.alias_ids)
+        found = known.unrestricted
+        if caller.key is None:
+            return found
+        permits = permits_of(caller, found.requested, found.combo)
         if permits is not None:
-            _refuse_all_forbidden(requested, known, permits, caller)
-        block = known.block
-        if resolution.kind is Kind.CHANNEL and caller.key is not None:
-            block = self._blocks.of_channel(resolution.channel, caller.key_id)
-        return Resolved(
-            block,
-            resolution.trace,
-            resolution.kind,
-            requested,
-            resolution.combo,
-            resolution.channel,
-            permits,
-        )
+            _refuse_all_forbidden(known, permits, caller)
+        block = found.block
+        if found.kind is Kind.CHANNEL:
+            block = self._blocks.of_channel(found.channel, caller.key_id)
+        return found if permits is None and block is found.block else replace(found, block=block, permits=permits)
 
     def block_of(self, combo: Combo) -> Block:
         """Return the block of a combo, also of one that is not stored or not active."""
@@ -222,7 +215,11 @@ class Resolver:
                 self._refuse_blocked(resolution.options)
         found: dict[str, Option] = {}
         walked(block, lambda step: _note(found, step))
-        return _Known(block, resolution, tuple(found.values()))
+        requested = name if name is not None else block.name
+        unrestricted = Resolved(
+            block, resolution.trace, resolution.kind, requested, resolution.combo, resolution.channel
+        )
+        return _Known(unrestricted, resolution.alias_ids, tuple(found.values()))
 
     def _defaulted(self, provider: str | None) -> Resolution:
         combo = self._default
@@ -321,13 +318,13 @@ def _admits(rules: ModelRules, names: Sequence[str], target: str) -> bool:
     return all(blocks.admit(name, target) for name in names) and any(allows.admit(name, target) for name in names)
 
 
-def _refuse_all_forbidden(requested: str, known: _Known, permits: Permits, caller: Caller) -> None:
+def _refuse_all_forbidden(known: _Known, permits: Permits, caller: Caller) -> None:
     """Refuse a name of which a key may use nothing.
 
     Raises:
         PermissionDenied: `model_not_allowed`.
     """
-    combo = known.resolution.combo
+    requested, combo = known.unrestricted.requested, known.unrestricted.combo
     if combo is not None and caller.key is not None and not may_use_combo(caller.key, combo):
         raise _forbidden(f"This API key may not use the combo {combo.name!r}.")
     if not known.options or any(permits(option, account) for option in known.options for account in option.accounts):

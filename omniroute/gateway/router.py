@@ -11,7 +11,7 @@ Nothing here waits for the database but what guards a limit (`gate.py`).
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -19,16 +19,28 @@ from omniroute.errors import CallerError
 from omniroute.gateway.figures import OptionFigures
 from omniroute.gateway.gate import Gate, Refused, Ticket
 from omniroute.gateway.health_board import HealthBoard
+from omniroute.gateway.probes import Probes
 from omniroute.gateway.resolver import Resolved, Resolver
 from omniroute.gateway.routing_memory import RoutingMemory
 from omniroute.records import RequestRecord
 from omniroute.routing.asked import Asked, Chance
-from omniroute.routing.attempts import Attempt, Candidate, Limits, Outcome, PassedOver, Surroundings, Verdict, Wait
+from omniroute.routing.attempts import (
+    Candidate,
+    Limits,
+    Outcome,
+    PassedOver,
+    Step,
+    Surroundings,
+    Verdict,
+)
 from omniroute.routing.attempts import attempts as attempt_loop
 from omniroute.routing.config import ComboConfig
+from omniroute.routing.continuing import continuations
 from omniroute.routing.eligibility import Eligibility
 from omniroute.routing.events import AttemptFailed, AttemptServed, ProbeEnded, ProviderFailed, ProviderServed
 from omniroute.routing.failures import Failure, FailureClass, counts_for_breaker
+from omniroute.routing.hedging import may_serve_beside
+from omniroute.routing.marks import provider_scope
 from omniroute.routing.options import Account, AuthClass, Features
 from omniroute.routing.plan import Entry, Exclusion, Intent, Plan, Reason, Seat
 from omniroute.routing.planning import plan as make_plan
@@ -120,17 +132,22 @@ class Route:
     __slots__ = (
         "_candidate",
         "_chained",
+        "_failed",
         "_faults",
         "_is_broken",
         "_is_closed",
         "_is_committed",
+        "_is_continued",
+        "_judged",
+        "_probes",
         "_router",
         "_served",
-        "_ticket",
+        "_tickets",
         "asked",
         "draft",
         "pin_gone",
         "plan",
+        "reason",
         "request_id",
         "requested",
         "resolved",
@@ -158,14 +175,20 @@ class Route:
         self.pin_gone: CallerError | None = None
         """What to say when the connection that an id belongs to cannot serve."""
         self._router = router
-        self._ticket: Ticket | None = None
+        self.reason: str | None = None
+        """Why who serves does, where that is not plain from the plan: for `X-OmniRoute-Decision`."""
+        self._tickets: dict[tuple[str, str], Ticket] = {}
         self._candidate: Candidate | None = None
+        self._failed: set[tuple[str, str]] = set()
         self._faults: dict[str, tuple[AuthClass, Failure, float]] = {}
+        self._judged: set[str] = set()
+        self._probes = Probes(router.gate, router.board)
         self._served: tuple[str, float] | None = None
         self._chained = False
         self._is_broken = False
         self._is_closed = False
         self._is_committed = False
+        self._is_continued = False
 
     @property
     def config(self) -> ComboConfig:
@@ -180,9 +203,16 @@ class Route:
 
     # --- the loop ----------------------------------------------------------------------------------------------------
 
-    def steps(self, left: Callable[[], float]) -> Generator[Attempt | Wait, Outcome | None, Verdict]:
+    def steps(self, left: Callable[[], float]) -> Generator[Step, Outcome | None, Verdict]:
         """Return the attempt loop; `left` gives the seconds until the deadline."""
-        around = Surroundings(now=self._router.wall, left=left, check=self._check, again=self._again, chain=self._chain)
+        around = Surroundings(
+            now=self._router.wall,
+            left=left,
+            check=self._check,
+            again=self._again,
+            chain=self._chain,
+            may_hedge=self._may_hedge,
+        )
         return attempt_loop(self.plan, self._limits(), around, rng=lambda: self.asked.chance.rng)
 
     def _limits(self) -> Limits:
@@ -210,7 +240,11 @@ class Route:
     def _check(self, entry: Entry, account: Account) -> Seat | Exclusion:
         return Eligibility(self._fresh()).seat(entry.option, account, None)
 
+    def _may_hedge(self, entry: Entry, account: Account) -> bool:
+        return may_serve_beside(entry, account, self._fresh(), self.config)
+
     def _again(self) -> Plan:
+        self._judge_faults()  # the request is through with everybody, and may wait for long
         return make_plan(self.resolved.block, self._fresh())
 
     def _chain(self) -> Sequence[Entry]:
@@ -232,10 +266,10 @@ class Route:
 
     def enter(self, candidate: Candidate, patience_s: float, lease_s: float) -> PassedOver | None:
         """Get what an attempt needs before it may start; what it got is held until `failed` or `close`."""
-        router = self._router
+        router, seat = self._router, self._probes.needed(candidate.seat)
         try:
-            self._ticket = router.gate.enter(
-                candidate.seat,
+            ticket = router.gate.enter(
+                seat,
                 candidate.entry,
                 request_id=self.request_id,
                 key_id=self.asked.features.key_id,
@@ -246,19 +280,25 @@ class Route:
             self.waited_ms += refused.waited_s * 1000
             name, account_id = candidate.option.name, candidate.account.id
             return PassedOver(Exclusion(name, refused.reason, account_id, refused.until, refused.detail))
-        waited_for = self._ticket.waited_for
+        self._tickets[candidate.key] = ticket
+        waited_for = ticket.waited_for
         if waited_for is not None:
-            self.waited(waited_for, self._ticket.waited_s)
+            self.waited(waited_for, ticket.waited_s)
+        if seat.probes:
+            self._probes.look_again()
+        if waited_for is not None or seat.probes:
             checked = self._check(candidate.entry, candidate.account)
-            if isinstance(checked, Exclusion):  # what it waited for has come to rest meanwhile
-                self.release()
+            if isinstance(checked, Exclusion):  # what it waited for, or was to probe, has come to rest meanwhile
+                self.release(candidate)
                 return PassedOver(checked)
-        self._candidate = candidate
+        if not self._is_committed:
+            self._candidate = candidate
         return None
 
     def failed(self, candidate: Candidate, failure: Failure, started_at: float) -> None:
         """Note that an attempt failed; `started_at` is epoch seconds."""
         router, account = self._router, candidate.account
+        self._failed.add(candidate.key)
         if not account.is_implicit:
             in_flight = router.board.load_of(account.id).in_flight
             model = candidate.option.model
@@ -269,7 +309,10 @@ class Route:
         if failure.failure_class not in _NO_VERDICT:
             router.figures.note(candidate.option.name, ok=False, at=router.wall())
             self._note_last_good(candidate, is_ok=False)
-        self.release()
+            ticket = self._tickets.get(candidate.key)
+            if ticket is not None:
+                self._probes.keep(ticket)
+        self.release(candidate)
 
     def _end_probes(self, candidate: Candidate, failure: Failure) -> None:
         """A probe that says nothing about what it probed leaves that to the next one."""
@@ -286,31 +329,54 @@ class Route:
         if not account.is_implicit:
             model = candidate.option.model
             router.board.record(AttemptServed(account, model, started_at=started_at, paused_until=paused_until))
-            if self._ticket is not None:
-                self._ticket.release_probes()
+            if any(probe.scope == provider_scope(account.provider) for probe in candidate.seat.probes):
+                router.board.record(ProviderServed(account.provider, started_at=started_at))
+            ticket = self._tickets.get(candidate.key)
+            if ticket is not None:
+                ticket.release_probes()
             self._served = (account.provider, started_at)
+            self._judge_faults()
         if candidate.entry.scope:
             router.memory.note_use(candidate.entry.scope, candidate.entry.step_id, router.wall())
+        if not self._is_committed:  # not when its stream is over: all that came meanwhile would take the same turn
+            self._keep_at_end()
+        self._is_continued = self._is_committed
         self._is_committed = True
+        self._is_broken = False
+        self._candidate = candidate
         self._bind(candidate)
 
-    def woken(self, candidate: Candidate, patience_s: float) -> None:
-        """Let those who waited for a cooldown go one after the other."""
-        key_id = self.asked.features.key_id
-        seconds = self._router.gate.pace_wakeups(candidate.account.id, key_id=key_id, patience_s=patience_s)
+    def _keep_at_end(self) -> None:
+        for intent in self.plan.intents:
+            if intent.is_at_end:
+                self._router.keep(intent)
+
+    def woken(self, candidate: Candidate, patience_s: float) -> PassedOver | None:
+        """Let those who waited for a cooldown go one after the other; one whose turn is too far off passes on."""
+        key_id, account_id = self.asked.features.key_id, candidate.account.id
+        try:
+            seconds = self._router.gate.pace_wakeups(account_id, key_id=key_id, patience_s=patience_s)
+        except Refused as refused:
+            return PassedOver(Exclusion(candidate.option.name, Reason.COOLING, account_id, refused.until))
         if seconds:
             self.waited(Reason.COOLING, seconds)
+        return None
 
     def waited(self, reason: str, seconds: float) -> None:
         """Note a wait."""
         self.waited_ms += seconds * 1000
         self.draft.wait(reason, seconds * 1000)
 
-    def release(self) -> None:
-        """Give back what the attempt held."""
-        ticket, self._ticket = self._ticket, None
+    def release(self, candidate: Candidate) -> None:
+        """Give back what an attempt held."""
+        ticket = self._tickets.pop(candidate.key, None)
         if ticket is not None:
             ticket.release()
+
+    def finishers(self) -> Iterator[Candidate]:
+        """Yield who may finish the answer that broke off."""
+        assert self._candidate is not None  # noqa: S101 - it was somebody's answer
+        return continuations(self.plan, self._candidate, self._failed, self._check)
 
     # --- the end -----------------------------------------------------------------------------------------------------
 
@@ -328,12 +394,12 @@ class Route:
         if self._is_closed:
             return
         self._is_closed = True
-        self.release()
+        while self._tickets:
+            self._tickets.popitem()[1].release()
         router, candidate = self._router, self._candidate
         self._judge_providers()
-        for intent in self.plan.intents:
-            if intent.is_at_end:
-                router.keep(intent)
+        if not self._is_committed:
+            self._keep_at_end()
         target = None
         if candidate is not None:
             target = candidate.option.name
@@ -343,9 +409,10 @@ class Route:
                 candidate.option.name,
                 ok=True,
                 at=router.wall(),
-                ttft_ms=record.ttft_ms,
-                total_ms=record.duration_ms,
-                tokens_out=record.tokens_out,
+                # Of an answer that two have given together, these are nobody's.
+                ttft_ms=None if self._is_continued else record.ttft_ms,
+                total_ms=None if self._is_continued else record.duration_ms,
+                tokens_out=None if self._is_continued else record.tokens_out,
             )
             self._note_last_good(candidate, is_ok=True)
         record.decision = self.draft.finish(record, target=target, is_committed=self._is_committed)
@@ -353,17 +420,25 @@ class Route:
     def summary(self, *, is_head: bool) -> str:
         """Return the value of `X-OmniRoute-Decision`."""
         strategy = self.plan.strategy.value if self.is_combo else "single"
-        reason = "fallback" if not is_head else "sticky" if self.plan.is_sticky else "head"
+        reason = self.reason or ("fallback" if not is_head else "sticky" if self.plan.is_sticky else "head")
         return f"strategy={strategy}; reason={reason}; waited_ms={round(self.waited_ms)}"
 
     def _judge_providers(self) -> None:
         """Tell the breakers how each provider did for this request, end to end."""
-        board, served = self._router.board, self._served
-        if served is not None:
-            board.record(ProviderServed(served[0], started_at=served[1]))
+        if self._served is not None:
+            self._router.board.record(ProviderServed(self._served[0], started_at=self._served[1]))
+        self._judge_faults()
+
+    def _judge_faults(self) -> None:
+        """Count, once per request, those that failed although they had every chance, and let others probe them."""
+        served = None if self._served is None else self._served[0]
         for provider, (auth, failure, started_at) in self._faults.items():
-            if (served is None or provider != served[0]) and self._counts_end_to_end(provider):
-                board.record(ProviderFailed(provider, auth, failure, started_at=started_at))
+            if provider != served and provider not in self._judged and self._counts_end_to_end(provider):
+                self._judged.add(provider)
+                self._router.board.record(ProviderFailed(provider, auth, failure, started_at=started_at))
+        if served is not None:  # what failed there before it served was made good there
+            self._faults.clear()
+        self._probes.end()
 
     def _counts_end_to_end(self, provider: str) -> bool:
         """A request that may only use one connection says nothing of a provider that has others."""
@@ -393,8 +468,11 @@ class Route:
         if not scope or not self.is_combo:
             return
         features, memory = self.asked.features, self._router.memory
-        session = features.session or (f"key:{features.key_id}" if block.channel == _LKGP_SCOPE else "")
-        if is_ok:
-            memory.note_served(scope, session, candidate.option.name, self._router.wall())
-        else:
-            memory.note_failed(scope, session, candidate.option.name)
+        sessions = {features.session or ""}
+        if block.channel == _LKGP_SCOPE:
+            sessions.add(f"key:{features.key_id}")
+        for session in sessions:
+            if is_ok:
+                memory.note_served(scope, session, candidate.option.name, self._router.wall())
+            else:
+                memory.note_failed(scope, session, candidate.option.name)

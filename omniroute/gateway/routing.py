@@ -56,6 +56,25 @@ def _accounts_of(directories: Directories) -> Callable[[str], Sequence[Account]]
     return accounts_of
 
 
+class _CurrentAccounts:
+    """Gives accounts as they are configured now, for those who wait while the configuration changes."""
+
+    def __init__(self, directories: Directories) -> None:
+        self._directories = directories
+        self._of = directories.current
+        self._by_id: dict[str, Account] = {}
+
+    def __call__(self, account: Account) -> Account:
+        if self._of is not self._directories.current:
+            self._of = self._directories.current
+            self._by_id.clear()
+        found = self._by_id.get(account.id)
+        if found is None:
+            accounts = self._of.accounts_of(account.provider)
+            found = self._by_id[account.id] = next((one for one in accounts if one.id == account.id), account)
+        return found
+
+
 @dataclass(frozen=True, slots=True)
 class Routing:
     """The parts of routing of one process."""
@@ -94,9 +113,18 @@ class Routing:
         board = HealthBoard(store=store, now=wall, rng=rng, settings=resilience, tell=tell)
         memory = RoutingMemory(store=store, now=wall)
         figures = OptionFigures(store=store, now=wall)
-        gate = Gate(store=store, board=board, rules=lambda: resilience.current.queue, now=monotonic, wall=wall, rng=rng)
+        gate = Gate(
+            store=store,
+            board=board,
+            rules=lambda: resilience.current.queue,
+            current=_CurrentAccounts(directories),
+            now=monotonic,
+            wall=wall,
+            rng=rng,
+        )
         view = LiveView(board=board, memory=memory, figures=figures, pressure=gate.pressure)
-        resolvers = Resolvers(directories, snapshot, pools=pools_by(fitness.load()), on_alias=on_alias)
+        table = fitness.load()
+        resolvers = Resolvers(directories, snapshot, pools=pools_by(table), scores=table.scores, on_alias=on_alias)
         router = Router(
             resolver=lambda: resolvers.current,
             board=board,

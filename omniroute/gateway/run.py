@@ -3,7 +3,8 @@
 Two greenlets serve a request. The *handler* belongs to the web server: it owns the client's socket and waits here for
 the *driver* (`driver.py`), which owns the upstream until there is something to hand over. A stream with content then
 belongs to the handler, which relays it without a second greenlet or a queue in between (decision record 0006); a slow
-client slows the provider through TCP.
+client slows the provider through TCP. Where one breaks off that may be finished by somebody else, a driver looks for
+that once more, in the same way.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ from omniroute.formats.splice import TopLevel, scan, splice
 from omniroute.formats.translate import FILTERED
 from omniroute.formats.usage import Usage
 from omniroute.formats.wire import WireFormat
+from omniroute.gateway.answers import in_ascii
 from omniroute.gateway.dialects import Dialect
 from omniroute.gateway.directory import Target
-from omniroute.gateway.driver import in_ascii
 from omniroute.gateway.exchange import Inquiry
 from omniroute.gateway.handover import (
     CANCELLED_STATUS,
@@ -40,6 +41,7 @@ from omniroute.gateway.handover import (
     Call,
     ClientGone,
     Handover,
+    Mending,
     OpenStream,
     Refusal,
     WholeAnswer,
@@ -203,6 +205,13 @@ class Run:
         """Note that the stream failed after its content had begun."""
         if self._route is not None:
             self._route.broke_off(failure)
+
+    def mend(self, mending: Mending, error: OmniRouteError) -> None:
+        """Have a stream that broke off finished; what :meth:`wait` gives next is its rest, or the error."""
+        self.stage = "connecting"
+        self._relay = None
+        self._handover = AsyncResult()
+        self._driver = gevent.spawn(self._drive_on, mending, error)
 
     def stop_for_drain(self) -> None:
         """End the run from outside with `server_draining`; safe from any greenlet."""
@@ -407,6 +416,20 @@ class Run:
             log.exception("request %s failed in its driver", self.call.request_id)
             handover = Refusal(InternalError())
         if self._handover.ready():  # the handler was told to stop meanwhile and waits for nothing any more
+            if isinstance(handover, OpenStream):
+                handover.response.close()
+            return
+        self._handover.set(handover)
+
+    def _drive_on(self, mending: Mending, error: OmniRouteError) -> None:
+        handover: Handover = Refusal(error)
+        try:
+            handover = mending.drive() or handover
+        except OmniRouteError:  # the rest cannot be asked for; the client hears of the break itself
+            log.info("request %s could not be finished", self.call.request_id)
+        except Exception:
+            log.exception("request %s failed while it was finished", self.call.request_id)
+        if self._handover.ready():  # as above
             if isinstance(handover, OpenStream):
                 handover.response.close()
             return

@@ -15,8 +15,8 @@ import msgspec
 
 from omniroute.errors import CallerError, InvalidRequest, NotFound, OmniRouteError
 from omniroute.formats.wire import WireFormat
+from omniroute.gateway.answers import error_of_answer, read_all
 from omniroute.gateway.directory import Target
-from omniroute.gateway.driver import error_of_answer, read_all
 from omniroute.gateway.handover import Answer
 from omniroute.gateway.ports import UpstreamResponse
 from omniroute.gateway.response_state import Origin, ResponseStore, listed_items

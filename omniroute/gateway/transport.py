@@ -61,6 +61,7 @@ class HttpTransport:
         self._tls_sessions: dict[Origin, Any] = {}
         self._idle: dict[Origin, deque[tuple[Any, float]]] = {}
         self._targets: dict[str, tuple[Origin, bytes, bytes]] = {}
+        self._is_closed = False
         self.open_connections = 0
 
     def send(self, request: UpstreamRequest) -> UpstreamResponse:
@@ -110,13 +111,17 @@ class HttpTransport:
                 self.drop(idle.popleft()[0])
 
     def close(self) -> None:
-        """Close every idle connection."""
+        """Close every idle connection now, and those in use as soon as their answers have been read."""
+        self._is_closed = True
         for idle in self._idle.values():
             while idle:
                 self.drop(idle.pop()[0])
 
     def keep(self, origin: Origin, sock: Any) -> None:
         """Take back a connection whose answer was read to its end."""
+        if self._is_closed:
+            self.drop(sock)
+            return
         if origin[0] == "https":
             # Only now: TLS 1.3 servers send what a short handshake needs along with their first answer.
             self._tls_sessions[origin] = sock.session

@@ -16,7 +16,7 @@ from urllib.parse import quote
 from omniroute import __version__
 from omniroute.errors import InvalidRequest
 from omniroute.formats.wire import WireFormat
-from omniroute.providers.spec import PARAMETERS, AuthKind, Provider, fill
+from omniroute.providers.spec import PARAMETERS, AuthKind, Provider, Tier, fill
 from omniroute.providers.upstream import Deadlines, UpstreamRequest
 from omniroute.records import Node, NodeType
 from omniroute.secret import Secret
@@ -305,6 +305,7 @@ def provider_of_node(node: Node) -> Provider:
         id=node.id,
         prefix=node.prefix,
         name=node.name,
+        tier=Tier.LOCAL if node.is_local else Tier.API_KEY,
         auth=(AuthKind.API_KEY, AuthKind.NONE),
         base_url=base,
         urls=urls,

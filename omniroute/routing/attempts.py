@@ -11,17 +11,21 @@ request, and the next candidate is tried. When the list is through, in this orde
 transient failures are tried once more; the operator's fallback chain is walked; and where all that is left merely
 rests, and not for long, the loop waits and plans anew. It is bounded by a number of attempts, by the sum of its waits
 and by the time that is left, so that it ends whatever the candidates do. After content was sent nothing follows.
+
+Whoever carries an attempt out may say that it is slow to begin (:class:`Lagging`). The loop then names somebody to ask
+beside it, until one of them could be started, and is told what came of both (:class:`Raced`); or it says that there is
+nobody (:class:`Alone`), and is told what came of the slow one.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from typing import Final
 
-from omniroute.routing.failures import Failure, FailureClass, Scope, Success
+from omniroute.routing.failures import INVALID_ANSWER, Failure, FailureClass, Scope, Success
 from omniroute.routing.options import Account, Option
 from omniroute.routing.plan import WAITABLE, Entry, Exclusion, Plan, Reason, Seat
 
@@ -31,10 +35,18 @@ _FAULTS_OF_A_HOST: Final = 2
 """Accounts of a provider that fail to be reached before other providers come first: it is the host, not the account."""
 _LIMITS: Final = frozenset({"rate", "quota", "concurrency", "no_credit"})
 """Kinds of rests that a retry of our own failure must not break."""
+_PACED: Final = frozenset({Reason.RPM_FULL, Reason.CONCURRENCY_FULL, Reason.QUEUE_FULL})
+_CALLERS_OWN: Final = frozenset({Reason.KEY_POLICY, Reason.PRICE_ABOVE_BUDGET, Reason.PRICE_UNKNOWN})
+"""Why nothing is left that no other target is an answer to."""
 _GENERATION: Final = "generation"
 """The model stumbled over a tool call: the same request may well succeed at once."""
+_INVALID_ANSWERS: Final = 1
+"""Answers that are not what the operator asks for which lead to another candidate."""
 _AGAIN_SLACK_S: Final = 0.05
 """Waits end a little after the rest that they wait for."""
+_MOMENT_S: Final = 1.0
+_MOMENTS: Final = 3
+"""So many waits that are shorter than that are not counted as rounds."""
 
 
 class Kind(StrEnum):
@@ -100,8 +112,31 @@ class PassedOver:
     exclusion: Exclusion
 
 
-Outcome = Success | Failure | PassedOver
-Steps = Generator[Attempt | Wait, Outcome | None, None]
+@dataclass(frozen=True, slots=True)
+class Lagging:
+    """The attempt is slow to begin: may somebody else be asked beside it?"""
+
+
+@dataclass(frozen=True, slots=True)
+class Alone:
+    """Nobody may be asked beside the slow attempt: tell what comes of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Raced:
+    """What came of a slow attempt and of the hedge beside it: where one served, the other one was cancelled.
+
+    Attributes:
+        hedge: None when the slow one ended before the hedge could start.
+    """
+
+    head: Success | Failure | PassedOver
+    hedge: Success | Failure | PassedOver | None
+
+
+Outcome = Success | Failure | PassedOver | Lagging | Raced
+Step = Attempt | Wait | Alone
+Steps = Generator[Step, Outcome | None, None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +192,7 @@ class Surroundings:
         check: whether a candidate may still be tried, by fresh health.
         again: a new plan after a wait.
         chain: the operator's fallback chain for this request; () when there is none.
+        may_hedge: whether a candidate may be asked beside a slow one.
     """
 
     now: Callable[[], float]
@@ -164,11 +200,12 @@ class Surroundings:
     check: Callable[[Entry, Account], Seat | Exclusion]
     again: Callable[[], Plan]
     chain: Callable[[], Sequence[Entry]] = tuple
+    may_hedge: Callable[[Entry, Account], bool] = lambda _entry, _account: False
 
 
 def attempts(
     plan: Plan, limits: Limits, around: Surroundings, *, rng: Callable[[], random.Random]
-) -> Generator[Attempt | Wait, Outcome | None, Verdict]:
+) -> Generator[Step, Outcome | None, Verdict]:
     """Yield attempts and waits until one serves or none may follow; return everything that happened."""
     loop = _Loop(limits, around, rng)
     yield from loop.run(plan)
@@ -206,6 +243,10 @@ class _Loop:
     refused_by: set[str] = field(default_factory=set)
     too_small: int = 0
     """Windows up to this size have proved too small."""
+    invalid: int = 0
+    """Answers that were not what the operator asks for."""
+    current: Sequence[Entry] = ()
+    """The list that is being walked."""
 
     def run(self, plan: Plan) -> Steps:
         for set_number in range(self.limits.max_set_retries + 1):
@@ -219,9 +260,17 @@ class _Loop:
                 yield from self._retry()
             if self.is_over:
                 return
-        yield from self._walk(self.around.chain())
-        if not self.is_over:
+        if self._may_leave(plan):
+            yield from self._walk(self.around.chain())
+        if not self.is_over and not self.refused_by:  # what is malformed now still is after a rest
             yield from self._wait_for_room()
+
+    def _may_leave(self, plan: Plan) -> bool:
+        """Say whether the fallback chain may serve: not what the caller has to mend, nor what he may not have."""
+        if plan.is_over_budget or any(one.failure.failure_class is FailureClass.CALLER_FAULT for one in self.tried):
+            return False
+        reasons = {exclusion.reason for exclusion in plan.exclusions}
+        return bool(plan.entries) or not reasons or bool(reasons - _CALLERS_OWN)
 
     def verdict(self) -> Verdict:
         return Verdict(tuple(self.tried), tuple(self.passed_over), self.free_at, self.waited_s, self.is_served)
@@ -232,6 +281,7 @@ class _Loop:
         paced: list[tuple[float, Candidate]] = []
         deferred: list[Entry] = []
         providers = {entry.option.provider for entry in entries}
+        self.current = entries
         for entry in entries:
             if self._is_down(entry) and len(providers) > 1:
                 deferred.append(entry)
@@ -281,11 +331,14 @@ class _Loop:
         if not self.transients:
             return False
         last = self.tried[-1]
+        if last.candidate.key not in self.transients:
+            return False
         return last.failure.kind == _GENERATION or not self.limits.failover_before_retry
 
-    def _repeat(self) -> Generator[Attempt | Wait, Outcome | None, _Fate]:
+    def _repeat(self) -> Generator[Step, Outcome | None, _Fate]:
         """Try the last one again at once: its model stumbled, or the operator wants retries first."""
-        key, candidate = self.transients.popitem()
+        key = self.tried[-1].candidate.key
+        candidate = self.transients.pop(key)
         turns = 1 if self.tried[-1].failure.kind == _GENERATION else self.limits.max_retries
         fate = _Fate.NEXT_ACCOUNT
         for turn in range(turns):
@@ -303,7 +356,7 @@ class _Loop:
 
     def _try(
         self, candidate: Candidate, patience_s: float, kind: Kind = Kind.NORMAL
-    ) -> Generator[Attempt | Wait, Outcome | None, _Fate]:
+    ) -> Generator[Step, Outcome | None, _Fate]:
         entry, account = candidate.entry, candidate.account
         key = candidate.key
         if kind is not Kind.RETRY and (key in self.finished or account.id in self.accounts_out):
@@ -323,6 +376,8 @@ class _Loop:
         if candidate.seat.probes and kind is Kind.NORMAL:
             kind = Kind.PROBE
         outcome = yield Attempt(candidate, self.number + 1, kind, patience_s)
+        if isinstance(outcome, Lagging):
+            outcome = yield from self._beside(candidate)
         if isinstance(outcome, PassedOver):
             self.passed_over.append(outcome.exclusion)
             is_paced = outcome.exclusion.reason in {Reason.RPM_FULL, Reason.CONCURRENCY_FULL}
@@ -331,11 +386,55 @@ class _Loop:
         if not isinstance(outcome, Failure):
             self.is_over = self.is_served = True
             return _Fate.STOP
-        self.tried.append(Tried(candidate, outcome))
-        fate = self._judge(candidate, outcome)
+        return self._failed(candidate, outcome)
+
+    def _failed(self, candidate: Candidate, failure: Failure) -> _Fate:
+        self.tried.append(Tried(candidate, failure))
+        fate = self._judge(candidate, failure)
         if fate is _Fate.STOP:
             self.is_over = True
         return fate
+
+    # --- beside a slow one -------------------------------------------------------------------------------------------
+
+    def _beside(self, head: Candidate) -> Generator[Step, Outcome | None, Outcome | None]:
+        """Have the next one asked beside a slow one; return what came of the slow one, or that somebody served."""
+        for hedge in self._hedges(head):
+            outcome = yield Attempt(hedge, self.number + 2, Kind.HEDGE)
+            if isinstance(outcome, PassedOver):
+                self.passed_over.append(outcome.exclusion)
+                continue
+            return self._raced(hedge, outcome) if isinstance(outcome, Raced) else outcome
+        return (yield Alone())
+
+    def _hedges(self, head: Candidate) -> Iterator[Candidate]:
+        if self.number + 1 >= self.limits.max_attempts:
+            return
+        for entry in self.current:
+            for seat in entry.seats:
+                account = seat.account
+                if account.id == head.account.id or account.id in self.accounts_out or self._is_ruled_out(entry):
+                    continue
+                if (entry.option.name, account.id) in self.finished or not self.around.may_hedge(entry, account):
+                    continue
+                checked = self.around.check(entry, account)
+                if isinstance(checked, Seat) and not checked.probes:  # what rested is not tried in passing
+                    yield Candidate(entry, checked)
+
+    def _raced(self, hedge: Candidate, raced: Raced) -> Outcome:
+        match raced.hedge:
+            case Success():
+                self.number += 1
+                return Success()
+            case Failure() as failure:
+                self.number += 1
+                if not isinstance(raced.head, Success):
+                    self._failed(hedge, failure)
+            case PassedOver(exclusion=exclusion):
+                self.passed_over.append(exclusion)
+            case None:
+                pass
+        return raced.head
 
     # --- what a failure reaches --------------------------------------------------------------------------------------
 
@@ -373,6 +472,10 @@ class _Loop:
                     return _Fate.NEXT_TARGET
                 self.host_faults[option.provider] = self.host_faults.get(option.provider, 0) + 1
                 return _Fate.NEXT_ACCOUNT
+            case FailureClass.UNKNOWN if failure.kind == INVALID_ANSWER:
+                self.faulty.add(candidate.key)
+                self.invalid += 1
+                return _Fate.NEXT_TARGET if self.invalid <= _INVALID_ANSWERS else _Fate.STOP
             case FailureClass.UNKNOWN | FailureClass.LOCAL:
                 self.faulty.add(candidate.key)
                 return _Fate.NEXT_ACCOUNT
@@ -412,7 +515,8 @@ class _Loop:
     def _wait_for_room(self) -> Steps:
         """Where all that is left merely rests, wait for the first that may serve again, and plan anew."""
         limits, around = self.limits, self.around
-        for turn in range(limits.wait_rounds + 1):
+        rounds = moments = 0
+        while True:
             plan = around.again()
             entries = [entry for entry in plan.entries if not self._is_ruled_out(entry)]
             fresh = [entry for entry in entries if self._has_untried(entry)]
@@ -426,8 +530,12 @@ class _Loop:
                 until = self.free_at
             wait = max(0.0, until - now)
             is_worth_it = wait <= limits.longest_wait_s and self.waited_s + wait <= limits.wait_budget_s
-            if turn == limits.wait_rounds or not limits.waits_for_cooldown or not is_worth_it:
+            if rounds == limits.wait_rounds or not limits.waits_for_cooldown or not is_worth_it:
                 return
+            if wait < _MOMENT_S and moments < _MOMENTS:  # failures beside ours have moved the end on by a little
+                moments += 1
+            else:
+                rounds += 1
             if wait and not (yield from self._pause(wait + _AGAIN_SLACK_S, "cooldown")):
                 return
             self.finished = set(self.faulty)
@@ -440,10 +548,22 @@ class _Loop:
         seen = self.finished | self.faulty
         name = entry.option.name
         return any(
-            (name, seat.account.id) not in seen and seat.account.id not in self.accounts_out for seat in entry.seats
+            (name, seat.account.id) not in seen
+            and seat.account.id not in self.accounts_out
+            and not self._is_held_back(name, seat)
+            for seat in entry.seats
         )
 
-    def _pause(self, seconds: float, reason: str) -> Generator[Attempt | Wait, Outcome | None, bool]:
+    def _is_held_back(self, name: str, seat: Seat) -> bool:
+        """Say whether a seat may not start yet: its turn was waited for in vain, or somebody else tries it first."""
+        now = self.around.now()
+        return any(
+            (one.target, one.connection_id) == (name, seat.account.id)
+            and (one.reason in _PACED or (bool(seat.probes) and one.until is not None and one.until > now))
+            for one in self.passed_over
+        )
+
+    def _pause(self, seconds: float, reason: str) -> Generator[Step, Outcome | None, bool]:
         """Wait, unless the request would be over before; say whether it went on."""
         if seconds >= self.around.left():
             self.is_over = reason != "cooldown"

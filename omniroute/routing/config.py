@@ -111,12 +111,24 @@ def _validation(value: Any) -> bool:
             case "minContentLength":
                 is_fit = _whole(0, 1_000_000)(rule)
             case "jsonPath":
-                is_fit = isinstance(rule, list | tuple) and all(isinstance(one, Mapping) for one in rule)
+                is_fit = isinstance(rule, list | tuple) and len(rule) <= 50 and all(map(_predicate, rule))
             case _:
                 is_fit = False
         if not is_fit:
             return False
     return True
+
+
+def _predicate(rule: Any) -> bool:
+    """Say whether something is `{path, equals}` or `{path, exists}`; names and places in a path stand between dots."""
+    if not isinstance(rule, Mapping) or len(rule) != 2:
+        return False
+    path = rule.get("path")
+    if not isinstance(path, str) or len(path) > 300 or not all(path.split(".")):
+        return False
+    if "exists" in rule:
+        return isinstance(rule["exists"], bool)
+    return "equals" in rule and (rule["equals"] is None or isinstance(rule["equals"], str | bool | int | float))
 
 
 def _or_none(check: Check) -> Check:
@@ -181,7 +193,7 @@ KEYS: Final[Mapping[str, Key]] = {
             "responseValidation",
             "response_validation",
             _validation,
-            "{forbidden?, required?, minContentLength?, jsonPath?}",
+            "{forbidden?, required?: [text], minContentLength?: 0 to 1000000, jsonPath?: [{path, equals or exists}]}",
         ),
     )
 }

@@ -171,6 +171,8 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     result: Result | None = None
     is_reduced: bool = False
     """Too large to be kept whole: it can be read, but not decided again."""
+    continued_at: int | None = None
+    """Characters of the answer that the client had when it broke off, and another target went on with it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,6 +68,8 @@ def document(record: Record, *, api_key_id: str | None = None) -> dict[str, Any]
     }
     if decision.chain is not None:
         body["chain"] = decision.chain
+    if decision.continued_at is not None:
+        body["continuedAt"] = decision.continued_at
     return body
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from omniroute.routing.asked import Asked
-from omniroute.routing.options import Account, Block, Features, Option
+from omniroute.routing.options import Account, Block, Features, Need, Option, Strategy
 from omniroute.routing.plan import Exclusion, Probe, Reason, Seat
-from omniroute.routing.view import Breaker, BreakerState
+from omniroute.routing.view import Breaker, BreakerState, Rest
 
 
 class Eligibility:
@@ -18,14 +18,35 @@ class Eligibility:
         self._view = asked.view
         self._now = asked.now
         self._breakers: dict[str, tuple[Exclusion | None, tuple[Probe, ...]]] = {}
+        self._rests: dict[str, Rest | None] = {}
+        self._awake: dict[int, tuple[Account, ...]] = {}
 
     def first(self, option: Option, only: str | None) -> Seat | None:
         """Return the first account that may serve an option; None when there is none."""
-        for account in option.accounts:
+        return next((seat for _, seat in self.each(option, only)), None)
+
+    def each(self, option: Option, only: str | None) -> Iterator[tuple[Account, Seat]]:
+        """Yield the accounts that may serve an option, in their order; whoever needs one does not look at all."""
+        for account in self.awake(option.accounts):
             found = self.seat(option, account, only)
             if isinstance(found, Seat):
-                return found
-        return None
+                yield account, found
+
+    def awake(self, accounts: tuple[Account, ...]) -> tuple[Account, ...]:
+        """Return the accounts that do not rest; the options of a provider share theirs, and are asked about once."""
+        awake = self._awake.get(id(accounts))
+        if awake is None:
+            awake = self._awake[id(accounts)] = tuple(one for one in accounts if not self._is_at_rest(one))
+        return awake
+
+    def _is_at_rest(self, account: Account) -> bool:
+        rest = self._rest(account)
+        return rest is not None and not rest.needs_probe and (rest.until is None or rest.until > self._now)
+
+    def _rest(self, account: Account) -> Rest | None:
+        if account.id not in self._rests:
+            self._rests[account.id] = self._view.rest(account.id, account.rest_scope)
+        return self._rests[account.id]
 
     def seats(self, option: Option, only: str | None, excluded: list[Exclusion]) -> list[Seat]:
         """Return every account that may serve an option, and note why the others may not."""
@@ -54,7 +75,7 @@ class Eligibility:
             return Exclusion(option.name, closed.reason, account.id, closed.until, closed.detail)
         early = None
         for rest, scope in (
-            (self._view.rest(account.id, account.rest_scope), account.rest_scope),
+            (self._rest(account), account.rest_scope),
             (self._view.lockout(account.id, option.model), ""),
         ):
             if rest is None:
@@ -95,8 +116,11 @@ def misfit(option: Option, features: Features, block: Block) -> Exclusion | None
         return Exclusion(option.name, Reason.PROVIDER_NOT_ALLOWED)
     if block.allowed_families and not is_of_family(option.model, block.allowed_families):
         return Exclusion(option.name, Reason.FAMILY_NOT_ALLOWED)
-    if option.capabilities is not None and features.needs:
-        lacking = features.needs - option.capabilities
+    needs = features.needs
+    if block.strategy is not Strategy.AUTO:  # who lists a model wants it, also where it cannot be told to think harder
+        needs = needs - {Need.REASONING}
+    if option.capabilities is not None and needs:
+        lacking = needs - option.capabilities
         if lacking:
             return Exclusion(option.name, f"{Reason.CAPABILITY}:{min(lacking)}")
     least = block.config.min_context_window

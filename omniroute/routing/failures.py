@@ -88,9 +88,11 @@ class Success:
     """The attempt served, or its answer has begun to reach the client."""
 
 
+INVALID_ANSWER: Final = "invalid_answer"
+"""Kind of an answer that came whole, and is not what the operator asks for."""
 # Transient or unknown, and still no sign that the provider is down: the model stumbled over a tool call, two requests
 # met, a model is being loaded, an answer was not what the operator asks for, the fault is our own.
-_NOT_THE_PROVIDER: Final = frozenset({"generation", "conflict", "warming", "invalid_answer", "internal"})
+_NOT_THE_PROVIDER: Final = frozenset({"generation", "conflict", "warming", INVALID_ANSWER, "internal"})
 _SLOW_ONLY_HERE: Final = frozenset({425, 499})
 
 

@@ -15,7 +15,7 @@ MOST_BYTES: Final = 32 << 10
 class Packer:
     """Turns bodies into what is stored. Remembers compressed grounds: the next request mostly stands on the same."""
 
-    def __init__(self, *, most_grounds: int = 256) -> None:
+    def __init__(self, *, most_grounds: int = 64) -> None:
         self._most_grounds = most_grounds
         self._grounds: dict[bytes, bytes] = {}
 

@@ -73,6 +73,8 @@ class _Planner:
     is_sticky: bool = False
     is_over_budget: bool = False
     _eligibility: Eligibility = field(init=False)
+    _explained: set[str] = field(default_factory=set)
+    """Providers of which it is said why none of their accounts may serve an option."""
     _expanded: int = 0
 
     def __post_init__(self) -> None:
@@ -88,10 +90,10 @@ class _Planner:
 
     def entries_of(self, block: Block, *, is_alone: bool = False) -> list[Entry]:
         """Order a block; empty when nothing in it may serve."""
-        steps = block.steps[:MOST_SCORED]
-        places = self._places(block, steps, is_alone=is_alone)
+        places = self._places(block, is_alone=is_alone)
         if not places:
             return []
+        steps = block.steps[: max(MOST_SCORED, max(places) + 1)]
         order: Sequence[int] = tuple(places)
         if len(steps) > 1 or self._has_budget(block):
             order = self._order(block, steps, places)
@@ -132,10 +134,13 @@ class _Planner:
         for exclusion in exclusions:
             self._leave_out(exclusion)
 
-    def _places(self, block: Block, steps: Sequence[Step], *, is_alone: bool) -> dict[int, _Place]:
+    def _places(self, block: Block, *, is_alone: bool) -> dict[int, _Place]:
+        """Return the first steps that may serve, by their index: those that may not take nobody's place."""
         places: dict[int, _Place] = {}
         lifted: list[tuple[int, Exclusion, _Place]] = []
-        for index, step in enumerate(steps):
+        for index, step in enumerate(block.steps):
+            if len(places) == MOST_SCORED:
+                break
             if step.problem is not None:
                 self._leave_out(Exclusion(step.name, step.problem, step.connection_id))
                 continue
@@ -214,9 +219,10 @@ class _Planner:
     def _first(self, block: Block, option: Option, step: Step) -> Seat | None:
         if block.config.spend_reserve != _NEVER:
             return self._eligibility.first(option, step.connection_id)
-        unseen: list[Exclusion] = []
-        seats = self._eligibility.seats(option, step.connection_id, unseen)
-        return next(iter(self._unreserved(block, option, seats, unseen)), None)
+        for account, seat in self._eligibility.each(option, step.connection_id):
+            if not is_withheld(option, account, self.asked, block.config):
+                return seat
+        return None
 
     def _unreserved(self, block: Block, option: Option, seats: list[Seat], left_out: list[Exclusion]) -> list[Seat]:
         """Leave out the accounts of which only the reserve is left, where that is never spent."""
@@ -232,12 +238,20 @@ class _Planner:
 
     def _explain(self, block: Block, option: Option, only: str | None) -> None:
         """Say for each account of an option why it may not serve."""
+        if len(self.exclusions) >= _MOST_EXCLUSIONS and option.provider in self._explained:
+            return
         left_out: list[Exclusion] = []
         seats = self._eligibility.seats(option, only, left_out)
         self._unreserved(block, option, seats, left_out)
         if not left_out:
             left_out = [Exclusion(option.name, Reason.INACTIVE, only)]
-        self._leave_all_out(left_out)
+        # Whoever waits for the first that is back has to hear of every provider, however long the list is.
+        is_new = option.provider not in self._explained
+        self._explained.add(option.provider)
+        if is_new and len(self.exclusions) >= _MOST_EXCLUSIONS:
+            self.exclusions.extend(left_out)
+        else:
+            self._leave_all_out(left_out)
 
     def _leave_out(self, exclusion: Exclusion) -> None:
         if len(self.exclusions) < _MOST_EXCLUSIONS:

@@ -42,6 +42,8 @@ Trace = Iterable[tuple[str, str, str | None]]
 """Stage, what was looked up, what was found."""
 
 _MOST_BLOCKS: Final = 512
+_MOST_BYTES: Final = 8 << 20
+"""Of grounds that are remembered: the pool of a channel takes some ten thousand each."""
 _EMPTY: Final[list[Any]] = []
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -210,6 +212,7 @@ class Recorder:
         self._most_blocks = most_blocks
         self._encoded = Encoded()
         self._known: dict[int, _Known] = {}
+        self._known_bytes = 0
         self._config_version = 0
 
     def begin(
@@ -229,7 +232,7 @@ class Recorder:
         """
         if config_version != self._config_version:
             self._config_version = config_version
-            self._known.clear()
+            self._forget()
             self._encoded.forget()
         draft = Draft(self, request_id, config_version=config_version, started=started, trace=trace)
         draft.add_round(block, asked, plan)
@@ -240,10 +243,15 @@ class Recorder:
         known = self._known.get(id(block))
         if known is not None and known.block is block and known.rules is rules:
             return known
-        if len(self._known) >= self._most_blocks:
-            self._known.clear()
+        if len(self._known) >= self._most_blocks or self._known_bytes >= _MOST_BYTES:
+            self._forget()
         known = self._known[id(block)] = _Known(block, rules, self._encoded.ground(block, rules))
+        self._known_bytes += len(known.encoded)
         return known
+
+    def _forget(self) -> None:
+        self._known.clear()
+        self._known_bytes = 0
 
 
 class Draft:
@@ -254,6 +262,7 @@ class Draft:
         "_bound",
         "_chain",
         "_config_version",
+        "_continued_at",
         "_grounds",
         "_has_moved",
         "_policy_hash",
@@ -285,6 +294,7 @@ class Draft:
         self._attempts: list[Try] = []
         self._waits: list[tuple[str, float]] = []
         self._chain: str | None = None
+        self._continued_at: int | None = None
         self._bound: str | None = None
         self._has_moved = False
         self._policy_hash = ""
@@ -375,6 +385,19 @@ class Draft:
             )
         self._attempts.append(tried)
 
+    def broke_off(self, failure: Failure, *, offset: int, tokens: tuple[int | None, int | None]) -> None:
+        """Note that the attempt which served has broken off after so many characters, and that another one goes on."""
+        self._continued_at = offset
+        for place, tried in enumerate(self._attempts):
+            if tried.has_served:
+                self._attempts[place] = msgspec.structs.replace(
+                    tried,
+                    failure_class=failure.failure_class.value,
+                    failure_kind=failure.kind,
+                    tokens_in=tokens[0],
+                    tokens_out=tokens[1],
+                )
+
     def wait(self, reason: str, ms: float) -> None:
         """Note that the request waited, and for what: `cooling`, `rpm_full`, `concurrency_full`, `retry`."""
         self._waits.append((reason, ms))
@@ -414,6 +437,7 @@ class Draft:
                 record.cost_nano_usd,
                 record.cost_kind,
             ),
+            continued_at=self._continued_at,
         )
         return DecisionRecord(self._policy_hash, self._seed, body_of(_encoded(decision), self._grounds))
 

@@ -16,6 +16,7 @@ import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from random import Random
 from typing import Any, Final
 
@@ -84,12 +85,15 @@ def _priority(block: Block, leads: Sequence[Option], eligible: Sequence[int], as
 def _fill_first(block: Block, leads: Sequence[Option], eligible: Sequence[int], asked: Asked) -> Ordering:
     """Take the list from the top, past the steps that have no room this instant."""
     eligibility = Eligibility(asked)
+    rooms: dict[str, bool] = {}
+
+    def has_capacity_of(account: Account) -> bool:
+        if account.id not in rooms:
+            rooms[account.id] = has_capacity(account, asked, block.config)
+        return rooms[account.id]
+
     has_room = {
-        index: any(
-            has_capacity(account, asked, block.config)
-            for account in _accounts(block.steps[index], leads[index], eligibility)
-        )
-        for index in eligible
+        index: _is_any_eligible(block.steps[index], leads[index], has_capacity_of, eligibility) for index in eligible
     }
     return Ordering(tuple(sorted(eligible, key=lambda index: not has_room[index])))
 
@@ -257,19 +261,30 @@ def _context_optimized(block: Block, leads: Sequence[Option], eligible: Sequence
 
 def _expiring_first(block: Block, leads: Sequence[Option], eligible: Sequence[int], asked: Asked) -> Ordering:
     eligibility = Eligibility(asked)
-    standings = {
-        index: _best_standing(block, _accounts(block.steps[index], leads[index], eligibility), leads[index], asked)
-        for index in eligible
-    }
+    known: dict[tuple[str, str, bool], Standing] = {}
+
+    def standing_of(option: Option, account: Account) -> Standing:
+        if not option.is_unmetered:  # what a call costs does not depend on the account
+            return standing(option, account, asked, block.config)
+        key = (account.id, option.tier, option.is_unmetered)
+        if key not in known:
+            known[key] = standing(option, account, asked, block.config)
+        return known[key]
+
+    def best_of(index: int) -> Standing:
+        """Return what a step stands for: the account that its own order would use first."""
+        step, option = block.steps[index], leads[index]
+        seats = eligibility.each(option, step.connection_id)
+        if not option.is_unmetered:
+            seats = islice(seats, 1)
+        standings = (standing_of(option, account) for account, _ in seats)
+        return min(standings, key=lambda one: one.key, default=_NOBODY)
+
+    standings = {index: best_of(index) for index in eligible}
     return Ordering(tuple(sorted(eligible, key=lambda index: standings[index].key)))
 
 
-def _best_standing(block: Block, accounts: Iterable[Account], option: Option, asked: Asked) -> Standing:
-    """Return what a step stands for: the account that its own order would use first."""
-    standings = [standing(option, account, asked, block.config) for account in accounts]
-    if not standings:
-        return Standing(Class.RESERVE, (Class.RESERVE,), (0.0,))
-    return min(standings, key=lambda one: one.key)
+_NOBODY: Final = Standing(Class.RESERVE, (Class.RESERVE,), (0.0,))
 
 
 # --- relay of growing conversations ----------------------------------------------------------------------------------
@@ -344,11 +359,15 @@ def _most_used(account: Account, asked: Asked) -> float:
 
 def _accounts(step: Step, option: Option, eligibility: Eligibility) -> list[Account]:
     """Return the accounts that may serve a step now."""
-    return [
-        account
-        for account in option.accounts
-        if isinstance(eligibility.seat(option, account, step.connection_id), Seat)
-    ]
+    return [account for account, _ in eligibility.each(option, step.connection_id)]
+
+
+def _is_any_eligible(step: Step, option: Option, fits: Callable[[Account], bool], eligibility: Eligibility) -> bool:
+    """Say whether one of the accounts that fit may serve a step now; what is known of accounts is looked at first."""
+    return any(
+        fits(account) and isinstance(eligibility.seat(option, account, step.connection_id), Seat)
+        for account in eligibility.awake(option.accounts)
+    )
 
 
 def _in_flight(step: Step, option: Option, asked: Asked) -> int:

@@ -15,6 +15,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 import gevent
 
 from omniroute import __version__
+from omniroute.errors import OmniRouteError
 from omniroute.runtime import memory
 from omniroute.runtime.jobs import Jobs
 from omniroute.runtime.leadership import Leadership
@@ -82,6 +84,7 @@ def start(app: Flask, worker: Any) -> None:
         gevent.spawn(own.snapshots.poll_forever, interval_s=_POLL_S, sleep=gevent.sleep),
         gevent.spawn(_sweep_idle_connections, own),
         gevent.spawn(_watch_memory, life),
+        gevent.spawn(own.alias_hits.flush_forever, sleep=gevent.sleep),
     ]
     if isinstance(own.metrics, Metrics):
         life.greenlets.append(gevent.spawn(own.metrics.flush_forever, sleep=gevent.sleep))
@@ -108,6 +111,8 @@ def stop(app: Flask) -> None:  # noqa: ARG001 -- a hook
     if life.leadership is not None:
         life.leadership.stop()
     life.container.routing.stop()
+    with suppress(OmniRouteError):  # a few hits of aliases are worth no delay
+        life.container.alias_hits.flush()
     life.container.request_log.stop()
     if isinstance(life.container.metrics, Metrics):
         life.container.metrics.flush()

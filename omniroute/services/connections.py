@@ -22,6 +22,7 @@ from omniroute.services.audit import Recorder
 from omniroute.services.checkups import Checkup, Checkups, RowLog, Subject
 from omniroute.services.keys import Origin, refuse_unenforced
 from omniroute.services.probe import Prober
+from omniroute.services.standings import Standing, Standings
 from omniroute.storage.database import Database
 from omniroute.storage.repositories import connections as rows
 from omniroute.storage.repositories import nodes as node_rows
@@ -39,11 +40,11 @@ _FIELDS: Final = {
     "isActive": "is_active",
     "defaultModel": "default_model",
     "group": "group_name",
+    "requestsPerMinute": "requests_per_minute",
+    "minTimeBetweenRequestsMs": "min_gap_ms",
+    "concurrentRequests": "max_concurrent",
 }
 _UNENFORCED: Final[Mapping[str, tuple[Any, ...]]] = {
-    "requestsPerMinute": (None,),
-    "minTimeBetweenRequestsMs": (None, 0),
-    "concurrentRequests": (None,),
     "quotaCutoffs": (None, {}),
     "proxyEnabled": (False,),
 }
@@ -71,6 +72,7 @@ class Connections:
         directories: Directories,
         egress: Egress,
         prober: Prober,
+        standings: Standings,
         now: Callable[[], float],
         request_log: RowLog | None = None,
     ) -> None:
@@ -79,6 +81,7 @@ class Connections:
         self._audit = audit
         self._directories = directories
         self._egress = egress
+        self._standings = standings
         self._checkups = Checkups(prober=prober, now=now, request_log=request_log)
         self._now = now
 
@@ -124,9 +127,16 @@ class Connections:
         problem = self._directory.problems.get(connection.id)
         if problem is not None and connection.is_active:
             return "error", problem
+        standing = self._standings.of(connection)
+        if standing.status is not None:
+            return standing.status, standing.reason
         if connection.test_status == "error":
             return "error", (connection.last_error or {}).get("message")
         return connection.test_status, None
+
+    def standing_of(self, connection: Connection) -> Standing:
+        """Return whether a connection is left alone, why and until when, as its traffic found out."""
+        return self._standings.of(connection)
 
     # --- changing ------------------------------------------------------------------------------------------------
 
@@ -198,6 +208,10 @@ class Connections:
         )
         if not is_there:
             raise NotFound("There is no connection with this id.")
+        if has_new_key or new.provider_data != old.provider_data:
+            self._standings.forget([new.id])
+        elif new.is_active and not old.is_active:
+            self._standings.revive([new.id])
         changed = sorted(name for name in fields if name != "apiKey" or has_new_key)
         self._record("provider.credentials.updated", new.id, origin, {"provider": new.provider, "fields": changed})
         return new
@@ -207,6 +221,7 @@ class Connections:
         old = self.get(connection_id)
         if not self._database.write(lambda sql: rows.delete(sql, connection_id), bump=True):
             raise NotFound("There is no connection with this id.")
+        self._standings.forget([old.id])
         self._record("provider.credentials.revoked", old.id, origin, {"provider": old.provider, "name": old.name})
         return old
 
@@ -224,12 +239,15 @@ class Connections:
 
         missing = self._database.write(work, bump=True)
         updated = [connection_id for connection_id in ids if connection_id not in missing]
+        if is_active:
+            self._standings.revive(updated)
         self._record("provider.credentials.updated", None, origin, {"ids": updated, "isActive": is_active})
         return len(updated), missing
 
     def delete_many(self, ids: Sequence[str], origin: Origin) -> int:
         """Remove connections; return how many there were."""
         deleted = self._database.write(lambda sql: [key for key in ids if rows.delete(sql, key)], bump=True)
+        self._standings.forget(deleted)
         self._record("provider.credentials.revoked", None, origin, {"ids": deleted})
         return len(deleted)
 
@@ -260,6 +278,7 @@ class Connections:
         new = replace(old, test_status="untested", last_error=None, last_tested_at=None, updated_at=self._now())
         if not self._database.write(lambda sql: rows.update(sql, new, self._cipher), bump=True):
             raise NotFound("There is no connection with this id.")
+        self._standings.reset(new)
         self._record("provider.credentials.reset", new.id, origin, {"provider": new.provider})
         return new
 
@@ -279,6 +298,8 @@ class Connections:
             ),
             bump=True,
         )
+        if result.is_valid:
+            self._standings.note_works(connection, result.model)
         self._checkups.log(provider, connection, result)
         self._record(
             "provider.credentials.tested", connection_id, origin, {"valid": result.is_valid, "model": result.model}

@@ -15,6 +15,7 @@ from omniroute.gateway.resolver import Resolver
 from omniroute.gateway.session_keys import SessionKeys
 from omniroute.routing.asked import Asked, Chance
 from omniroute.routing.decision import Record
+from omniroute.routing.decision_document import iso_time
 from omniroute.routing.options import Features, Need, Option
 from omniroute.routing.packing import Reader
 from omniroute.routing.plan import Plan
@@ -240,7 +241,7 @@ class Decisions:
                 "connectionName": self._name_of(exclusion.connection_id),
                 "eligible": False,
                 "reason": str(exclusion.reason),
-                "until": exclusion.until,
+                "until": iso_time(exclusion.until),
                 "detail": exclusion.detail,
                 **(_NO_ESTIMATES if option is None else self._estimates(option, features)),
             }

@@ -16,11 +16,13 @@ from omniroute.settings import Settings
 from omniroute.storage.database import Database
 from omniroute.storage.log_writer import drain_spools
 from omniroute.storage.repositories import audit, claims, conversations, login_attempts, request_log, sessions, usage
+from omniroute.storage.state import StateStore
 
 log = logging.getLogger(__name__)
 
 _DAY_S: Final = 86_400
 _HOUR_S: Final = 3600
+_MINUTE_S: Final = 60
 _BATCH: Final = 1000
 _USAGE_HOURLY_DAYS: Final = 90
 _USAGE_DAILY_DAYS: Final = 400
@@ -32,9 +34,12 @@ Job = Callable[[], None]
 class Maintenance:
     """The jobs, by name with their interval in seconds."""
 
-    def __init__(self, *, settings: Settings, database: Database, backups: Backups, now: Callable[[], float]) -> None:
+    def __init__(
+        self, *, settings: Settings, database: Database, state: StateStore, backups: Backups, now: Callable[[], float]
+    ) -> None:
         self._settings = settings
         self._database = database
+        self._state = state
         self._backups = backups
         self._spool: Path = settings.data_dir / "spool"
         self._now = now
@@ -43,6 +48,7 @@ class Maintenance:
         """Return name → (job, interval in seconds)."""
         return {
             "drain-spools": (self.drain, 10),
+            "shared-state": (self.tidy_state, _MINUTE_S),
             "retention": (self.apply_retention, _HOUR_S),
             "backup": (self.back_up, _DAY_S),
         }
@@ -81,6 +87,10 @@ class Maintenance:
     def drain(self) -> None:
         """Deliver what workers that are no more have left in their spools."""
         drain_spools(self._database, self._spool)
+
+    def tidy_state(self) -> None:
+        """Remove what workers shared and none needs any more: ended places and claims, old rests and counters."""
+        self._state.prune(self._now())
 
     def apply_retention(self) -> None:
         """Remove what is older, or more, than is to be kept."""

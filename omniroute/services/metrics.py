@@ -39,6 +39,8 @@ class Sums(msgspec.Struct):
     requests: dict[str, int] = msgspec.field(default_factory=dict)
     tokens: dict[str, int] = msgspec.field(default_factory=dict)
     failed_attempts: dict[str, int] = msgspec.field(default_factory=dict)
+    attempts: dict[str, int] = msgspec.field(default_factory=dict)
+    fallbacks: dict[str, int] = msgspec.field(default_factory=dict)
     durations: dict[str, list[float]] = msgspec.field(default_factory=dict)
     first_contents: dict[str, list[float]] = msgspec.field(default_factory=dict)
 
@@ -59,6 +61,8 @@ class Metrics:
         self._requests: dict[Labels, int] = {}
         self._tokens: dict[Labels, int] = {}
         self._failed: dict[Labels, int] = {}
+        self._attempts: dict[Labels, int] = {}
+        self._fallbacks: dict[Labels, int] = {}
         self._durations: dict[str, list[float]] = {}
         self._first_contents: dict[str, list[float]] = {}
         self._is_changed = False
@@ -75,7 +79,10 @@ class Metrics:
         _count(self._durations, record.endpoint, record.duration_ms / 1000)
         if record.ttft_ms is not None:
             _count(self._first_contents, record.endpoint, record.ttft_ms / 1000)
+        if len(record.attempts) > 1 and record.outcome == "success" and _went_elsewhere(record):
+            _add(self._fallbacks, (record.attempts[0].provider, provider), 1)
         for attempt in record.attempts:
+            _add(self._attempts, (attempt.provider, attempt.failure_class or _SERVED), 1)
             if attempt.failure_class is not None:
                 _add(self._failed, (attempt.provider, attempt.failure_class), 1)
 
@@ -97,6 +104,8 @@ class Metrics:
             requests=_joined(self._requests),
             tokens=_joined(self._tokens),
             failed_attempts=_joined(self._failed),
+            attempts=_joined(self._attempts),
+            fallbacks=_joined(self._fallbacks),
             durations=self._durations,
             first_contents=self._first_contents,
         )
@@ -131,7 +140,7 @@ class Metrics:
             except (OSError, msgspec.DecodeError) as error:
                 log.warning("The metrics file %s cannot be read: %s", file.name, error)
                 continue
-            for name in ("requests", "tokens", "failed_attempts"):
+            for name in ("requests", "tokens", "failed_attempts", "attempts", "fallbacks"):
                 into = getattr(total, name)
                 for key, value in getattr(one, name).items():
                     into[key] = into.get(key, 0) + value
@@ -163,6 +172,8 @@ class _Collector:
             ("omniroute_requests", "Settled requests.", ("endpoint", "provider", "outcome"), sums.requests),
             ("omniroute_tokens", "Reported tokens.", ("provider", "direction"), sums.tokens),
             ("omniroute_failed_attempts", "Failed attempts.", ("provider", "failure_class"), sums.failed_attempts),
+            ("omniroute_attempts", "Attempts by what came of them.", ("provider", "result"), sums.attempts),
+            ("omniroute_fallbacks", "Requests that a later candidate served.", ("from", "to"), sums.fallbacks),
         ):
             counter = CounterMetricFamily(name, text, labels=labels)
             for key, value in values.items():
@@ -178,6 +189,13 @@ class _Collector:
             yield histogram
 
 
+def _went_elsewhere(record: RequestRecord) -> bool:
+    """Say whether another candidate served than the one that was asked first."""
+    first = record.attempts[0]
+    return (first.provider, first.connection_id, first.model) != (record.provider, record.connection_id, record.model)
+
+
+_SERVED: Final = "served"
 _JOINT: Final = "\x1f"  # the ASCII unit separator: no label holds it
 
 

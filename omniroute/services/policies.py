@@ -73,7 +73,7 @@ class _Reading:
     def strategy(self, given: Any, where: str) -> Strategy | None:
         if given is None:
             return None
-        if given in frozenset(Strategy):
+        if isinstance(given, str) and given in frozenset(Strategy):
             return Strategy(given)
         self.wrong(where, f"must be one of {', '.join(Strategy)}")
         return None
@@ -97,7 +97,7 @@ class _Reading:
         self.only(own, ("strategy", "stickyLimit"), where)
         word: Any = own.get("strategy")
         limit: Any = own.get("stickyLimit")
-        if word is not None and word not in frozenset(AccountStrategy):
+        if word is not None and not (isinstance(word, str) and word in frozenset(AccountStrategy)):
             self.wrong(where, f"must be one of {', '.join(AccountStrategy)}")
             word = None
         if limit is not None and not _is_whole(limit, 1, _MOST_STICKY):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import gevent
 import gevent.socket
@@ -81,13 +81,33 @@ class FakeUpstream:
 def fake_upstream(*acts: Act) -> Iterator[FakeUpstream]:
     """Run a fake provider on loopback in this process's hub."""
     upstream = FakeUpstream(list(acts))
-    server = StreamServer(("127.0.0.1", 0), upstream.handle)
-    server.start()
-    upstream.port = int(server.address[1])
-    try:
+    with serving(upstream.handle) as upstream.port:
         yield upstream
+
+
+@contextmanager
+def serving(handle: Callable[[Any, Any], Any]) -> Iterator[int]:
+    """Handle connections to a port of loopback; at the end none is left, whatever its handler was doing.
+
+    A server of gevent's without a pool leaves its handlers running when it stops. One that is killed before its first
+    step never gets to a `finally` of its own, so the connections are closed from here.
+    """
+    connections: dict[gevent.Greenlet[..., Any], Any] = {}
+
+    def spawn(run: Callable[..., Any], given: Any, close: Any, accepted: tuple[Any, Any]) -> None:
+        greenlet = gevent.spawn(run, given, close, accepted)
+        connections[greenlet] = accepted[0]
+        greenlet.rawlink(lambda ended: connections.pop(ended).close())
+
+    server = StreamServer(("127.0.0.1", 0), handle, spawn=cast("Any", spawn))
+    server.start()
+    try:
+        yield int(server.address[1])
     finally:
-        server.stop(timeout=1)
+        server.stop()
+        gevent.killall(list(connections))
+        for sock in connections.values():
+            sock.close()
 
 
 def answer(

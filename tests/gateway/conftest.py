@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket as plain_socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
@@ -17,7 +17,7 @@ from gevent import socket
 from omniroute.gateway.clocks import Clocks
 from omniroute.gateway.dialects import Surface
 from omniroute.gateway.directory import Directories, Directory, Target
-from omniroute.gateway.handover import Answer, Call
+from omniroute.gateway.handover import CANCELLED_STATUS, Answer, Call
 from omniroute.gateway.inference import Inference
 from omniroute.gateway.routing import Routing
 from omniroute.gateway.sandbox_transport import SandboxTransport
@@ -25,10 +25,11 @@ from omniroute.gateway.session_keys import SessionKeys
 from omniroute.gateway.transport import HttpTransport, RoutedTransport
 from omniroute.providers import catalog
 from omniroute.providers.upstream import Deadlines
-from omniroute.records import AuthType, Connection, Node, NodeType, RequestRecord, Snapshot
+from omniroute.records import AuthType, Combo, ComboStep, Connection, Node, NodeType, RequestRecord, Snapshot
 from omniroute.routing.options import Option
 from omniroute.secret import Secret
 from omniroute.services.access import Caller, CallerKind, ModelRules
+from omniroute.storage.state import StateStore
 from tests.fakes.upstream import FakeUpstream
 from tests.gateway.gating import FakeStore
 
@@ -104,6 +105,8 @@ class Bench:
 def bench_of() -> Iterator[Callable[..., Bench]]:
     """Make a service whose node `up/` has one connection per given fake provider, in that order of priority.
 
+    `combo` are the models behind the name `mix`, in order. Services of one `store` share it as workers do.
+
     Several providers stand for several credentials of one service: each is a connection with its own address.
     """
     made: list[Bench] = []
@@ -114,6 +117,8 @@ def bench_of() -> Iterator[Callable[..., Bench]]:
         api_type: str | None = None,
         clocks: Clocks | None = None,
         settings: Mapping[tuple[str, str], Any] | None = None,
+        combo: Sequence[str] = (),
+        store: StateStore | None = None,
     ) -> Bench:
         connections = []
         nodes = []
@@ -136,11 +141,13 @@ def bench_of() -> Iterator[Callable[..., Bench]]:
                 )
             )
         prefixes = [f"up{i}" if i else "up" for i in range(len(upstreams))]
-        snapshot = Snapshot(1, tuple(connections), tuple(nodes), settings=settings or QUICK)
+        steps = tuple(ComboStep(f"step_{place}", model=name) for place, name in enumerate(combo))
+        combos = (Combo("combo_mix", "mix", steps=steps),) if combo else ()
+        snapshot = Snapshot(1, tuple(connections), tuple(nodes), settings=settings or QUICK, combos=combos)
         directories = Directories(_catalog(), snapshot)
         directories.current = _Merged(directories.current, prefixes)  # type: ignore[assignment]
         routing = Routing.build(
-            store=FakeStore(time.time),  # type: ignore[arg-type]
+            store=store or FakeStore(time.time),  # type: ignore[arg-type]
             directories=directories,
             snapshot=snapshot,
             fixed={},
@@ -173,6 +180,8 @@ def bench_of() -> Iterator[Callable[..., Bench]]:
 
     yield make
     for bench in made:
+        for run in tuple(bench.inference.runs.values()):  # those of a test that failed before it closed its streams
+            run.close("cancelled", status=CANCELLED_STATUS)
         bench.http.close()
         bench.client.close()
         bench.server_end.close()

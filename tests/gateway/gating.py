@@ -102,6 +102,12 @@ class FakeStore:
         if call is not None:
             call()
 
+    def change_token(self) -> None:
+        raise StorageError  # nothing is kept of health here: each worker goes by its own
+
+    def change_health(self, *_: object) -> None:
+        raise StorageError
+
     def take_pace(self, key: str, gap_s: float, burst: float, now: float) -> float:
         self._called("take_pace")
         base = max(self.next_at.get(key, 0.0), now)
@@ -207,6 +213,8 @@ class Worker:
     board: FakeBoard = field(default_factory=FakeBoard)
     answered: list[Request] = field(default_factory=list)
     """Those that were granted, in order."""
+    edited: dict[str, Account] = field(default_factory=dict)
+    """Accounts whose configuration has changed since requests began to wait, by id."""
 
     def __post_init__(self) -> None:
         self.gate = Gate(
@@ -216,6 +224,7 @@ class Worker:
             now=self.time.now,
             wall=self.time.wall,
             rng=random.Random(7),
+            current=lambda account: self.edited.get(account.id, account),
             wait=self.time.wait,
             owner=lambda: self.name,
         )

@@ -147,6 +147,19 @@ def test_a_raised_limit_is_noticed_by_those_who_wait(worker: Worker, time: FakeT
     assert len(granted(requests)) == 10
 
 
+def test_an_edited_connection_is_noticed_by_those_who_wait_for_it(worker: Worker, time: FakeTime) -> None:
+    account = account_of(rpm=1)
+    worker.rules = QueueRules(max_wait_ms=300_000)
+    requests = worker.send_all(10, account, patience_s=300)
+    settle()
+    assert len(granted(requests)) == 2
+
+    worker.edited[account.id] = account_of(places=5)
+    time.advance(0.5)
+
+    assert len(granted(requests)) == 7
+
+
 # --- patience -------------------------------------------------------------------------------------------------------
 
 

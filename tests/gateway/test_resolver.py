@@ -11,13 +11,17 @@ import pytest
 
 from omniroute.errors import InvalidRequest, MissingField, ModelNotFound, NotFound, PermissionDenied
 from omniroute.gateway.blocks import MOST_STEPS
-from omniroute.gateway.resolver import Resolved, Resolver, account_rules
+from omniroute.gateway.directory import Directories
+from omniroute.gateway.resolver import Resolved, Resolver, Resolvers, account_rules
+from omniroute.providers import catalog
 from omniroute.providers.spec import Model, Provider
 from omniroute.records import (
     ApiKey,
+    AuthType,
     Combo,
     ComboPattern,
     ComboStep,
+    Connection,
     FallbackChain,
     ModelAlias,
     ProviderRouting,
@@ -25,7 +29,10 @@ from omniroute.records import (
 )
 from omniroute.routing.options import Account, AccountStrategy, AuthClass, Block, Option, Step, Strategy
 from omniroute.routing.resolve import Kind
+from omniroute.secret import Secret
 from omniroute.services.access import Caller, CallerKind, ModelRules
+
+CATALOGUE = catalog.load()
 
 
 def option(provider: str, model: str, *accounts: str) -> Option:
@@ -461,6 +468,9 @@ def test_what_was_tried_is_not_tried_again() -> None:
     chain = own.chain_for("gpt", {"groq/llama", "openai/both"})
     assert chain is not None
     assert outline(chain.block) == [["groq/both"], ["openai/gpt", "!inactive"]]
+    inner = own.chain_for("anything", {"groq/llama"})
+    assert inner is not None
+    assert outline(inner.block) == [["openai/gpt", "!inactive"], ["openai/gpt"]]
     tried = {"groq/llama", "openai/both", "groq/both", "openai/gpt"}
     only = resolver(chains=(FallbackChain("f", "c", ("groq/llama", "gpt")),))
     assert only.chain_for("x", tried) is None
@@ -523,3 +533,51 @@ def test_how_accounts_are_ordered() -> None:
         Snapshot(1, settings={("routing", "accountStrategy"): "magic", ("routing", "stickyLimit"): "x"})
     )
     assert odd.of("groq") == (AccountStrategy.FILL_FIRST, 3)
+
+
+# --- with the real directory -----------------------------------------------------------------------------------------
+
+
+def connected(*providers: str, **parts: Any) -> Snapshot:
+    rows = tuple(
+        Connection(f"conn_{name}", name, AuthType.API_KEY, name, 1, True, Secret("sk-test-0123456789abcdef"))
+        for name in providers
+    )
+    return Snapshot(1, connections=rows, **parts)
+
+
+def names(found: Resolved) -> list[str]:
+    return [one.name for one in found.options]
+
+
+def test_names_of_a_whole_catalogue() -> None:
+    made = combo("coder", step("claude-opus-4-7-high"), step("openrouter/x/y"), step("groq/llama"))
+    snapshot = connected("anthropic", "openrouter", combos=(made,))
+    own = Resolvers(Directories(CATALOGUE, snapshot), snapshot)
+    assert names(resolved(own.current, "coder")) == ["anthropic/claude-opus-4-7", "openrouter/x/y"]
+    assert resolved(own.current, "coder").options[0].effort == "high"
+    assert names(resolved(own.current, "Sandbox/echo")) == ["sandbox/echo"]
+    with pytest.raises(ModelNotFound) as caught:
+        resolved(own.current, "groq/llama")
+    assert caught.value.extras["reason"] == "no_connection"
+    with pytest.raises(InvalidRequest) as refused:
+        resolved(own.current, "coder", provider="anthropic")
+    assert refused.value.error_code == "model_provider_mismatch"
+    assert names(resolved(own.current, "claude-opus-4-7", provider="anthropic")) == ["anthropic/claude-opus-4-7"]
+
+
+def test_resolvers_follow_what_names_depend_on() -> None:
+    snapshot = connected("anthropic")
+    directories = Directories(CATALOGUE, snapshot)
+    own = Resolvers(directories, snapshot)
+    first = own.current
+    own.rebuild(replace(snapshot, version=2, has_password=True))
+    assert own.current is first
+    own.rebuild(replace(snapshot, version=3, combos=(combo("c", step("claude-opus-4-7")),)))
+    assert own.current is not first
+    assert names(resolved(own.current, "c")) == ["anthropic/claude-opus-4-7"]
+    second, changed = own.current, replace(own.current.snapshot, connections=())
+    directories.rebuild(changed)
+    own.rebuild(changed)
+    assert own.current is not second
+    assert names(resolved(own.current, "c")) == []

@@ -14,7 +14,7 @@ import gevent.socket
 import pytest
 
 from omniroute.errors import UpstreamProtocolError, UpstreamTimeout, UpstreamUnreachable, UrlBlocked
-from omniroute.gateway.driver import read_all
+from omniroute.gateway.answers import read_all
 from omniroute.gateway.ports import ReadTimeout
 from omniroute.gateway.transport import HttpTransport
 from omniroute.providers.upstream import Deadlines, UpstreamRequest
@@ -37,9 +37,11 @@ def transport() -> Iterator[HttpTransport]:
     made.close()
 
 
-def request_to(upstream: FakeUpstream, path: str = "/v1/x", body: bytes = b"{}", **more: Any) -> UpstreamRequest:
+def request_to(
+    upstream: FakeUpstream, path: str = "/v1/x", body: bytes = b"{}", deadlines: Deadlines = QUICK, **more: Any
+) -> UpstreamRequest:
     return UpstreamRequest(
-        "POST", upstream.url + path, (("Authorization", "Bearer k"),), body, QUICK, is_local=True, **more
+        "POST", upstream.url + path, (("Authorization", "Bearer k"),), body, deadlines, is_local=True, **more
     )
 
 
@@ -238,6 +240,17 @@ def test_idle_connections_are_closed_after_a_while() -> None:
         assert transport.open_connections == 0
 
 
+def test_a_connection_in_use_when_the_transport_closes_is_not_kept() -> None:
+    transport = HttpTransport(guard=loopback, now=time.monotonic)
+    with fake_upstream(answer(b"{}")) as upstream:
+        read(transport, request_to(upstream))
+        response = transport.send(request_to(upstream, "/again"))
+        transport.close()
+        assert read_all(response, 1.0, 100, time.monotonic) == b"{}"
+        response.close()
+    assert transport.open_connections == 0
+
+
 # --- providers that mean harm ---------------------------------------------------------------------------------------
 
 DRIPS = [
@@ -272,7 +285,7 @@ def test_a_trickle_does_not_stretch_the_header_limit(transport: HttpTransport, h
 @pytest.mark.parametrize(("head", "drop"), DRIPS)
 def test_a_flood_before_the_answer_is_cut(transport: HttpTransport, head: bytes, drop: bytes) -> None:
     with fake_upstream(raw(head + drop * (600_000 // len(drop)))) as upstream, pytest.raises(UpstreamProtocolError):
-        transport.send(request_to(upstream))
+        transport.send(request_to(upstream, deadlines=Deadlines()))  # it is size that ends it, not time
     assert transport.open_connections == 0
 
 

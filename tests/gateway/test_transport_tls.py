@@ -6,7 +6,7 @@ import datetime as dt
 import ssl
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from gevent.server import StreamServer
 
 from omniroute.errors import UpstreamProtocolError, UpstreamTimeout, UpstreamUnreachable
-from omniroute.gateway.driver import read_all
+from omniroute.gateway.answers import read_all
 from omniroute.gateway.ports import ReadTimeout
 from omniroute.gateway.transport import HttpTransport
 from omniroute.providers.upstream import Deadlines, UpstreamRequest
-from tests.fakes.upstream import Act, FakeUpstream, answer, silence, stream
+from tests.fakes.upstream import Act, FakeUpstream, answer, serving, silence, stream
 
 QUICK = Deadlines(connect_s=0.5, headers_s=0.5, content_s=0.5, idle_s=0.5, total_s=1.0)
 
@@ -86,6 +85,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 class TlsUpstream(FakeUpstream):
     """The same provider behind TLS; remembers which handshakes were short ones."""
 
+    context: Any = None
     resumed: list[bool] = field(default_factory=list)
 
     @property
@@ -93,8 +93,14 @@ class TlsUpstream(FakeUpstream):
         return f"https://localhost:{self.port}"
 
     def handle(self, sock: Any, address: Any) -> None:
-        self.resumed.append(sock.session_reused)
-        super().handle(sock, address)
+        # The handshake comes second: a socket whose making is broken off in mid-handshake is closed by nobody.
+        with closing(self.context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)) as secured:
+            try:
+                secured.do_handshake()
+            except OSError:  # refused by the client
+                return
+            self.resumed.append(secured.session_reused)
+            super().handle(secured, address)
 
 
 @contextmanager
@@ -105,17 +111,9 @@ def tls_upstream(authority: Authority, *acts: Act, version: ssl.TLSVersion | Non
     if version is not None:
         context.minimum_version = context.maximum_version = version
     context.load_cert_chain(authority.server)
-    upstream = TlsUpstream(list(acts))
-    server = StreamServer(("127.0.0.1", 0), upstream.handle, ssl_context=context)
-    hub = gevent.get_hub()
-    hub.NOT_ERROR, kept = (*hub.NOT_ERROR, ssl.SSLError, OSError), hub.NOT_ERROR  # a refused handshake is expected
-    server.start()
-    upstream.port = int(server.address[1])
-    try:
+    upstream = TlsUpstream(list(acts), context=context)
+    with serving(upstream.handle) as upstream.port:
         yield upstream
-    finally:
-        server.stop(timeout=1)
-        hub.NOT_ERROR = kept
 
 
 @pytest.fixture
@@ -172,29 +170,21 @@ def test_a_certificate_for_another_name_is_unreachable(transport: HttpTransport,
 
 
 def test_what_does_not_speak_tls_is_unreachable(transport: HttpTransport) -> None:
-    server = StreamServer(("127.0.0.1", 0), lambda sock, _: sock.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n"))
-    server.start()
-    try:
-        url = f"https://localhost:{server.address[1]}/"
+    with serving(lambda sock, _: sock.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as port:
+        url = f"https://localhost:{port}/"
         with pytest.raises(UpstreamUnreachable):
             transport.send(UpstreamRequest("POST", url, (), b"{}", QUICK))
-    finally:
-        server.stop()
 
 
 def test_a_handshake_that_stalls_ends_with_the_connect_limit(transport: HttpTransport) -> None:
-    server = StreamServer(("127.0.0.1", 0), lambda *_: gevent.sleep(5))
-    server.start()
-    try:
+    with serving(lambda *_: gevent.sleep(5)) as port:
         before = open_descriptors()
-        url = f"https://localhost:{server.address[1]}/"
+        url = f"https://localhost:{port}/"
         with pytest.raises(UpstreamTimeout) as caught:
             transport.send(UpstreamRequest("POST", url, (), b"{}", QUICK))
         assert caught.value.phase == "connect"
         # Of the two descriptors only the server's is left, while this test still holds the error and its frames.
         assert open_descriptors() <= before + 1
-    finally:
-        server.stop(timeout=0)
 
 
 def test_a_read_that_times_out_can_be_continued(transport: HttpTransport, authority: Authority) -> None:

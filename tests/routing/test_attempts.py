@@ -12,18 +12,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omniroute.routing.attempts import (
+    Alone,
     Attempt,
     Candidate,
     Kind,
+    Lagging,
     Limits,
     Outcome,
     PassedOver,
+    Raced,
+    Step,
     Surroundings,
     Verdict,
     Wait,
     attempts,
 )
 from omniroute.routing.config import DEFAULTS
+from omniroute.routing.continuing import continuations
 from omniroute.routing.failures import Failure, FailureClass, Scope, Sent, Success
 from omniroute.routing.options import Account, AuthClass, Option
 from omniroute.routing.plan import Entry, Exclusion, Plan, Reason, Seat
@@ -90,7 +95,8 @@ class World:
             verdict: Verdict = stop.value
             return verdict
 
-    def _carry_out(self, step: Attempt | Wait) -> Outcome | None:
+    def _carry_out(self, step: Step) -> Outcome | None:
+        assert not isinstance(step, Alone), "nobody was said to be slow"
         if isinstance(step, Wait):
             assert step.seconds >= 0
             self.waits.append(step)
@@ -443,3 +449,148 @@ def test_the_failure_that_is_reported(failures: list[Failure], expected: int) ->
     world = World(lambda _c, number: failures[number - 1])
     tried = world.run(entry("a/m", window=10), entry("b/m", window=20), limits=Limits(max_retries=0)).tried
     assert most_telling(tried).failure == failures[expected]
+
+
+# --- somebody beside a slow one ---------------------------------------------------------------------------------------
+
+CANCELLED = failed(FailureClass.CANCELLED, "cancelled")
+INVALID = failed(FailureClass.UNKNOWN, "invalid_answer", scope=Scope.TARGET)
+
+
+class Told:
+    """Plays back what a loop is told, and notes what it says."""
+
+    def __init__(self, *entries: Entry, may: Sequence[str] | None = None, rests: Sequence[str] = (), **limits: Any):
+        def check(entry: Entry, account: Account) -> Seat | Exclusion:
+            if account.id in rests:
+                return Exclusion(entry.option.name, Reason.COOLING, account.id)
+            return Seat(account)
+
+        around = Surroundings(
+            now=lambda: 1000.0,
+            left=lambda: 600.0,
+            check=check,
+            again=lambda: Plan(()),
+            may_hedge=lambda _entry, account: may is None or account.id in may,
+        )
+        rng = random.Random(7)
+        self.loop = attempts(
+            Plan(entries), replace(Limits(max_retries=0, retry_delay_s=0.0), **limits), around, rng=lambda: rng
+        )
+        self.said = [self._name(next(self.loop))]
+        self.verdict: Verdict | None = None
+
+    def tell(self, *outcomes: Outcome) -> list[str]:
+        for outcome in outcomes:
+            try:
+                self.said.append(self._name(self.loop.send(outcome)))
+            except StopIteration as stop:
+                self.verdict = stop.value
+        return self.said
+
+    @staticmethod
+    def _name(step: Step) -> str:
+        match step:
+            case Attempt(candidate=candidate, number=number, kind=kind):
+                return f"{candidate.account.id}{number}" + ("" if kind is Kind.NORMAL else f" {kind.value}")
+            case Alone():
+                return "alone"
+            case Wait():
+                return "wait"
+
+    @property
+    def tried(self) -> list[str]:
+        assert self.verdict is not None
+        return [one.candidate.account.id for one in self.verdict.tried]
+
+
+A, B, C = (entry(f"{name}/m") for name in "abc")
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "said", "is_served", "tried"),
+    [
+        ([Lagging(), Raced(CANCELLED, OK)], ["a1", "b2 hedge"], True, []),
+        ([Lagging(), Raced(OK, CANCELLED)], ["a1", "b2 hedge"], True, []),
+        ([Lagging(), Raced(OK, SERVER)], ["a1", "b2 hedge"], True, []),
+        ([Lagging(), Raced(SERVER, OK)], ["a1", "b2 hedge"], True, []),
+        ([Lagging(), Raced(OK, None)], ["a1", "b2 hedge"], True, []),
+        ([Lagging(), Raced(SERVER, None), OK], ["a1", "b2 hedge", "b2"], True, ["a"]),
+        ([Lagging(), Raced(SERVER, RATE), OK], ["a1", "b2 hedge", "c3"], True, ["b", "a"]),
+        ([Lagging(), Raced(SERVER, RATE), SERVER], ["a1", "b2 hedge", "c3"], False, ["b", "a", "c"]),
+        ([Lagging(), Raced(SERVER, FULL), OK], ["a1", "b2 hedge", "b2"], True, ["a"]),
+        ([Lagging(), Raced(FULL, OK)], ["a1", "b2 hedge"], True, []),
+        ([Lagging(), FULL, Raced(CANCELLED, OK)], ["a1", "b2 hedge", "c2 hedge"], True, []),
+        ([Lagging(), FULL, FULL, OK], ["a1", "b2 hedge", "c2 hedge", "alone"], True, []),
+        ([Lagging(), FULL, FULL, SERVER, OK], ["a1", "b2 hedge", "c2 hedge", "alone", "b2"], True, ["a"]),
+        (
+            [Lagging(), Raced(SERVER, failed(FailureClass.CALLER_FAULT, "content_policy"))],
+            ["a1", "b2 hedge"],
+            False,
+            ["b", "a"],
+        ),
+    ],
+)
+def test_a_hedge_counts_as_what_it_was(
+    outcomes: list[Outcome], said: list[str], is_served: bool, tried: list[str]
+) -> None:
+    told = Told(A, B, C)
+    assert told.tell(*outcomes) == said
+    assert told.verdict is not None
+    assert told.verdict.is_served is is_served
+    assert told.tried == tried
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        (Told(A), "alone"),
+        (Told(A, B, C, may=["c"]), "c2 hedge"),
+        (Told(A, B, C, may=[]), "alone"),
+        (Told(A, B, C, rests=["b"]), "c2 hedge"),
+        (Told(A, B, C, max_attempts=1), "alone"),
+        (Told(entry("a/m", "one", "two"), B), "two2 hedge"),
+        (Told(entry("a/m", "one"), entry("b/m", "one"), C), "c2 hedge"),
+    ],
+)
+def test_a_hedge_goes_to_the_next_other_connection(told: Told, said: str) -> None:
+    assert told.tell(Lagging())[-1] == said
+
+
+def test_attempts_stay_bounded_with_hedges() -> None:
+    told = Told(A, B, C, max_attempts=2)
+    assert told.tell(Lagging(), Raced(SERVER, SERVER)) == ["a1", "b2 hedge"]
+    assert told.tried == ["b", "a"]
+
+
+def test_a_slow_one_that_failed_may_be_repeated_like_any_other() -> None:
+    told = Told(A, B, max_retries=1, failover_before_retry=False)
+    assert told.tell(Lagging(), Raced(SERVER, SERVER), OK) == ["a1", "b2 hedge", "a3 retry"]
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "asked"),
+    [([INVALID, OK], ["a", "b"]), ([INVALID, INVALID], ["a", "b"]), ([SERVER, INVALID, OK], ["a", "b", "c"])],
+)
+def test_an_answer_that_is_not_asked_for_leads_to_one_other_target(outcomes: list[Outcome], asked: list[str]) -> None:
+    world = World({name: [outcome] for name, outcome in zip("abc", outcomes, strict=False)})
+    world.run(A, B, C, limits=Limits(max_retries=0))
+    assert world.asked == asked
+
+
+def test_another_account_gives_no_other_answer() -> None:
+    world = World({"a": [INVALID], "b": [OK]})
+    world.run(entry("a/m", "a", "a2"), B)
+    assert world.asked == ["a", "b"]
+
+
+def test_an_answer_is_finished_by_the_next_in_the_plan() -> None:
+    first, second = entry("a/m", "one", "two"), entry("b/m", "three")
+    broken = Candidate(first, first.seats[0])
+
+    def check(entry: Entry, account: Account) -> Seat | Exclusion:
+        return Exclusion(entry.option.name, Reason.COOLING) if account.id == "two" else Seat(account)
+
+    plan = Plan((first, second, C))
+    assert [one.account.id for one in continuations(plan, broken, set(), check)] == ["three", "c"]
+    assert [one.account.id for one in continuations(plan, broken, {("b/m", "three")}, check)] == ["c"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,15 +11,19 @@ from typing import Any
 from omniroute.errors import OmniRouteError
 from omniroute.gateway.directory import Directories
 from omniroute.gateway.egress import Egress
+from omniroute.gateway.health_board import HealthBoard
 from omniroute.gateway.ports import ReadTimeout
 from omniroute.providers import catalog
 from omniroute.providers.upstream import UpstreamRequest
 from omniroute.records import RequestRecord
+from omniroute.routing.resilience import DEFAULTS
 from omniroute.services.connections import Connections
 from omniroute.services.models import Models
 from omniroute.services.nodes import Nodes
 from omniroute.services.probe import Prober
+from omniroute.services.standings import Standings
 from omniroute.storage.secrets import Cipher
+from omniroute.storage.state import StateStore
 from tests import harness
 
 CATALOGUE = catalog.load()
@@ -120,6 +125,7 @@ class Providers:
     directories: Directories
     transport: ScriptedTransport
     log: Log
+    board: HealthBoard
     connections: Connections
     nodes: Nodes
     models: Models
@@ -145,6 +151,8 @@ def providers_of(gateway: harness.Gateway) -> Providers:
     prober = Prober(transport=transport, now=gateway.clock, monotonic=gateway.clock)
     log = Log()
     cipher = Cipher(bytes(32))
+    store = StateStore(gateway.database, gateway.clock)
+    board = HealthBoard(store=store, now=gateway.clock, rng=random.Random(1), settings=lambda: DEFAULTS)
     connections = Connections(
         database=gateway.database,
         cipher=cipher,
@@ -152,6 +160,7 @@ def providers_of(gateway: harness.Gateway) -> Providers:
         directories=directories,
         egress=egress,
         prober=prober,
+        standings=Standings(board=board, directories=directories, now=gateway.clock),
         now=gateway.clock,
         request_log=log,
     )
@@ -164,4 +173,5 @@ def providers_of(gateway: harness.Gateway) -> Providers:
         prober=prober,
         now=gateway.clock,
     )
-    return Providers(gateway, directories, transport, log, connections, nodes, Models(directories=directories))
+    models = Models(directories=directories)
+    return Providers(gateway, directories, transport, log, board, connections, nodes, models)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -19,13 +20,16 @@ from omniroute.errors import (
 from omniroute.formats.wire import WireFormat
 from omniroute.providers.upstream import UpstreamRequest
 from omniroute.records import AuthType, Connection
+from omniroute.routing.events import AttemptFailed
+from omniroute.routing.failures import Failure, FailureClass
 from omniroute.secret import Secret
-from omniroute.services.connections import masked_key
+from omniroute.services.connections import Connections, masked_key
 from omniroute.services.keys import SYSTEM
 from omniroute.storage.repositories import connections as rows
 from omniroute.storage.secrets import Cipher
+from omniroute.storage.state import StateStore
 from tests import harness
-from tests.services.providers import ANSWER, EVENTS, Providers, Reply, json_reply, providers_of
+from tests.services.providers import ANSWER, EVENTS, Providers, Reply, healthy, json_reply, providers_of
 
 KEY = "sk-live-0123456789abcdefghij"
 
@@ -153,9 +157,6 @@ def test_lists_filter(providers: Providers) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "idle"),
     [
-        ("requestsPerMinute", 5, None),
-        ("minTimeBetweenRequestsMs", 5, 0),
-        ("concurrentRequests", 2, None),
         ("quotaCutoffs", {"daily": 90}, {}),
         ("proxyEnabled", True, False),
     ],
@@ -258,6 +259,139 @@ def test_unreadable_keys_are_dead_until_replaced(providers: Providers) -> None:
     mended = providers.connections.change(made.id, {"apiKey": KEY}, SYSTEM)
     assert providers.connections.state_of(mended) == ("untested", None)
     assert len(providers.directories.current.legs_of("groq")) == 1
+
+
+# --- rests -----------------------------------------------------------------------------------------------------------
+
+
+def rest(providers: Providers, made: Connection, kind: str, failure_class: FailureClass, model: str = "m") -> None:
+    """Let an attempt fail on a connection, or on the one of the same key that rests for both."""
+    accounts = providers.directories.current.accounts_of(made.provider)
+    account = next(one for one in accounts if one.id == made.id)
+    now = providers.gateway.clock()
+    failure = Failure(kind, failure_class, retry_after_s=600.0, hint_source="retry-after")
+    providers.board.record(AttemptFailed(account, model, failure, now))
+
+
+def resting(providers: Providers) -> set[tuple[str, str]]:
+    return {(row.scope.partition(":")[0], row.kind.value) for row in providers.board.state()}
+
+
+def rest_in_every_way(providers: Providers, made: Connection) -> None:
+    rest(providers, made, "rate", FailureClass.RATE_LIMIT)
+    rest(providers, made, "model_missing", FailureClass.MODEL_UNAVAILABLE)
+    rest(providers, made, "auth", FailureClass.CREDENTIAL)
+    assert resting(providers) == {("connection", "cooldown"), ("model", "lockout"), ("connection", "dead")}
+
+
+def test_the_state_of_a_connection_is_what_its_traffic_found(providers: Providers) -> None:
+    made, other = add(providers), add(providers, apiKey="sk-live-another-key-0123")
+    rest(providers, made, "rate", FailureClass.RATE_LIMIT)
+    assert providers.connections.state_of(made) == ("cooling", "rate")
+    standing = providers.connections.standing_of(made)
+    assert standing.until is not None
+    assert 600 <= standing.until - harness.NOW <= 613
+    assert standing.backoff == 1
+    assert providers.connections.state_of(other) == ("untested", None)
+    assert [row.id for row in providers.connections.all(status="cooling")] == [made.id]
+    rest(providers, made, "auth", FailureClass.CREDENTIAL)
+    assert providers.connections.state_of(made) == ("dead", "auth")
+    assert providers.connections.standing_of(made).until is None
+    providers.gateway.clock.pass_(700)
+    providers.connections.reset(made.id, SYSTEM)
+    assert providers.connections.state_of(made) == ("untested", None)
+
+
+def test_a_rest_that_is_over_by_time_is_none(providers: Providers) -> None:
+    made = add(providers)
+    rest(providers, made, "rate", FailureClass.RATE_LIMIT)
+    providers.gateway.clock.pass_(620)
+    assert providers.connections.state_of(made) == ("untested", None)
+    assert providers.connections.standing_of(made).backoff == 1
+
+
+def test_connections_of_the_same_key_rest_together(providers: Providers) -> None:
+    made, twin = add(providers), add(providers)
+    rest(providers, made, "rate", FailureClass.RATE_LIMIT)
+    assert providers.connections.state_of(twin) == ("cooling", "rate")
+    providers.connections.reset(twin.id, SYSTEM)
+    assert providers.connections.state_of(made) == ("untested", None)
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda service, made: service.change(made.id, {"apiKey": "sk-live-a-new-key-0123456"}, SYSTEM),
+        lambda service, made: service.reset(made.id, SYSTEM),
+        lambda service, made: service.delete(made.id, SYSTEM),
+        lambda service, made: service.delete_many([made.id], SYSTEM),
+    ],
+    ids=["new key", "reset", "delete", "delete many"],
+)
+def test_what_is_known_of_a_connection_goes_with_it(
+    providers: Providers, act: Callable[[Connections, Connection], object]
+) -> None:
+    made, other = add(providers), add(providers, "openai")
+    rest_in_every_way(providers, made)
+    rest(providers, other, "rate", FailureClass.RATE_LIMIT)
+    act(providers.connections, made)
+    assert resting(providers) == {("connection", "cooldown")}
+    assert providers.connections.state_of(other) == ("cooling", "rate")
+    stored = StateStore(providers.gateway.database, providers.gateway.clock).load_health()
+    assert {row.scope for row in stored if not row.is_clear} == {f"connection:{other.id}"}, "for all workers"
+
+
+def test_rests_that_another_worker_stored_are_found(providers: Providers) -> None:
+    made = add(providers)
+    rest(providers, made, "model_missing", FailureClass.MODEL_UNAVAILABLE)
+    providers.board.flush(1.0)
+    for row in providers.board.state():
+        providers.board.copy.drop(row.key)
+    providers.connections.reset(made.id, SYSTEM)
+    stored = StateStore(providers.gateway.database, providers.gateway.clock).load_health()
+    assert [row.is_clear for row in stored] == [True]
+
+
+def test_an_edit_that_changes_no_credential_ends_no_rest(providers: Providers) -> None:
+    made = add(providers)
+    rest_in_every_way(providers, made)
+    before = resting(providers)
+    providers.connections.change(made.id, {"name": "Other", "requestsPerMinute": 5}, SYSTEM)
+    assert resting(providers) == before
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_switching_on_again_gives_what_was_given_up_another_chance(providers: Providers, many: bool) -> None:
+    made = add(providers)
+    rest_in_every_way(providers, made)
+    for is_active in (False, True):
+        if many:
+            providers.connections.set_active([made.id], is_active, SYSTEM)
+        else:
+            providers.connections.change(made.id, {"isActive": is_active}, SYSTEM)
+    assert resting(providers) == {("connection", "cooldown"), ("model", "lockout")}
+
+
+def test_a_test_ends_the_rests_that_it_disproves(providers: Providers) -> None:
+    made = add(providers)
+    rest_in_every_way(providers, made)
+    rest(providers, made, "model_missing", FailureClass.MODEL_UNAVAILABLE, model="other")
+    providers.transport.handler = lambda request: Reply(500)
+    assert not providers.connections.test(made.id, "m", SYSTEM).is_valid
+    assert len(resting(providers)) == 3, "a test that fails ends nothing"
+    providers.transport.handler = healthy
+    assert providers.connections.test(made.id, "m", SYSTEM).is_valid
+    (left,) = providers.board.state()
+    assert left.scope == f"model:{made.id}|other"
+
+
+def test_limits_are_stored_and_reach_routing(providers: Providers) -> None:
+    made = add(providers, requestsPerMinute=60, minTimeBetweenRequestsMs=100, concurrentRequests=3)
+    (account,) = providers.directories.current.accounts_of("groq")
+    assert (account.requests_per_minute, account.min_gap_ms, account.max_concurrent) == (60, 100, 3)
+    providers.connections.change(made.id, {"requestsPerMinute": None, "concurrentRequests": 0}, SYSTEM)
+    (account,) = providers.directories.current.accounts_of("groq")
+    assert (account.requests_per_minute, account.min_gap_ms, account.max_concurrent) == (0, 100, 0)
 
 
 # --- tests of a connection -------------------------------------------------------------------------------------------

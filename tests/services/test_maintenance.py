@@ -17,6 +17,7 @@ from omniroute.settings import Settings
 from omniroute.storage.database import Database
 from omniroute.storage.log_writer import LogWriter
 from omniroute.storage.schema import ensure_schema
+from omniroute.storage.state import StateStore
 from tests.harness import NOW, Clock
 
 DAY_S = 86_400.0
@@ -38,7 +39,9 @@ def database(settings: Settings, clock: Clock) -> Iterator[Database]:
 def maintenance(settings: Settings, database: Database, clock: Clock, **changes: Any) -> Maintenance:
     settings = replace(settings, **changes)
     backups = Backups(settings=settings, database=database, now=clock)
-    return Maintenance(settings=settings, database=database, backups=backups, now=clock)
+    return Maintenance(
+        settings=settings, database=database, state=StateStore(database, clock), backups=backups, now=clock
+    )
 
 
 def log_requests(settings: Settings, database: Database, times: list[float]) -> None:
@@ -116,6 +119,18 @@ def test_runs_are_recorded_with_their_outcome(settings: Settings, database: Data
     assert runs["backup"]["lastError"] == "RuntimeError"
     assert made.is_due("backup", 86_400)
     assert made.is_due("drain-spools", 10)
+
+
+def test_shared_state_that_nobody_needs_goes_every_minute(settings: Settings, database: Database, clock: Clock) -> None:
+    made, state = maintenance(settings, database, clock), StateStore(database, clock)
+    state.claim("rest:a", "me", clock() + 5)
+    state.acquire_slot("connection:a", 1, "req_1", "me", clock() + 5)
+    state.acquire_slot("connection:b", 1, "req_2", "me", clock() + 500)
+    clock.pass_(60)
+    job, interval_s = made.jobs()["shared-state"]
+    job()
+    assert interval_s == 60
+    assert (count(database, "claims"), count(database, "slots")) == (0, 1)
 
 
 def test_every_job_runs_on_an_empty_database(settings: Settings, database: Database, clock: Clock) -> None:

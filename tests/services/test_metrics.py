@@ -57,6 +57,22 @@ def test_the_sums_of_two_workers_are_one(tmp_path: Path, as_worker: Callable[[in
     assert found[f"omniroute_request_duration_seconds_count{{{labels}}}"] == 3
 
 
+def test_attempts_are_counted_by_what_came_of_them_and_fallbacks_by_where_they_went(tmp_path: Path) -> None:
+    made = Metrics(tmp_path)
+    failed, served = attempt("transient"), attempt(None)
+    other = AttemptRecord("other", "conn_2", "m", 200, None, None, 2.0, None, None, 3.0)
+    made.observe(record(provider="up", connection_id="conn_1", model="m", attempts=(failed, served)))
+    made.observe(record(provider="other", connection_id="conn_2", model="m", attempts=(failed, other)))
+    made.observe(record(provider="up", outcome="failed", attempts=(failed, failed)))
+    found = samples(made.render())
+    assert {name: value for name, value in found.items() if name.startswith(("omniroute_att", "omniroute_fal"))} == {
+        'omniroute_attempts_total{provider="up",result="transient"}': 4,
+        'omniroute_attempts_total{provider="up",result="served"}': 1,
+        'omniroute_attempts_total{provider="other",result="served"}': 1,
+        'omniroute_fallbacks_total{from="up",to="other"}': 1,
+    }
+
+
 def test_a_histogram_is_cumulative(tmp_path: Path) -> None:
     made = Metrics(tmp_path)
     for duration_ms in (10.0, 50.0, 70.0, 2000.0, 900_000.0):

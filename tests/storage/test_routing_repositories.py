@@ -18,10 +18,18 @@ from omniroute.records import (
     ProviderRouting,
 )
 from omniroute.storage.database import Database
-from omniroute.storage.repositories import aliases, chains, channels, combos, provider_routing
+from omniroute.storage.repositories import (
+    aliases,
+    chains,
+    channels,
+    combo_metrics,
+    combos,
+    provider_routing,
+    request_log,
+)
 from omniroute.storage.secrets import Cipher
 from omniroute.storage.snapshot import SnapshotHolder
-from tests.storage.conftest import NOW
+from tests.storage.conftest import NOW, record
 
 STEPS = (
     ComboStep("step_1", model="groq/llama"),
@@ -195,3 +203,24 @@ def test_a_snapshot_holds_what_routing_reads(database: Database, cipher: Cipher)
     assert (current.combos, current.combo_patterns, current.aliases) == ((COMBO,), (PATTERN,), (ALIAS,))
     assert (current.chains, current.channels) == ((CHAIN,), (TUNING,))
     assert current.provider_routing == {"groq": ProviderRouting("groq", is_blocked=True)}
+
+
+def test_metrics_are_sums_by_combo_step_and_target(database: Database) -> None:
+    def put(number: int, **changes: object) -> None:
+        facts = {"combo_id": "combo_1", "step_id": "step_1", "provider": "groq", "model": "llama", **changes}
+        line = request_log.line_of(record(f"req_{number}", **facts))
+        database.write(lambda sql: request_log.insert_new(sql, [request_log.read_line(line).row]))
+
+    put(1, duration_ms=100.0)
+    put(2, duration_ms=50.0, outcome="failed")
+    put(3, duration_ms=7.0, step_id="step_2", provider="openai", model="gpt")
+    put(4, combo_id="combo_2")
+    put(5, combo_id=None)
+    put(6, kind="test")
+    put(7, time=NOW - 100)
+    assert database.read(lambda sql: combo_metrics.sums(sql, since=NOW - 1, combo_id="combo_1")) == [
+        combo_metrics.Sum("combo_1", "step_1", "groq", "llama", 2, 1, 0, 100.0),
+        combo_metrics.Sum("combo_1", "step_2", "openai", "gpt", 1, 1, 0, 7.0),
+    ]
+    everything = database.read(lambda sql: combo_metrics.sums(sql, since=NOW - 200))
+    assert [(row.combo_id, row.requests) for row in everything] == [("combo_1", 3), ("combo_1", 1), ("combo_2", 1)]

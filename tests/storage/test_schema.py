@@ -71,10 +71,10 @@ def test_creates_the_schema_from_nothing(opened: Callable[[], Database], data_di
     assert names == set(db.metadata.tables) | {"alembic_version"}
     versions = database.read(lambda sql: sql.execute(text("SELECT version, name FROM schema_version")).all())
     assert [tuple(row) for row in versions] == [
-            (1, "0001_initial"),
-            (2, "0002_conversations"),
-            (3, "0003_routing"),
-        ]
+        (1, "0001_initial"),
+        (2, "0002_conversations"),
+        (3, "0003_routing"),
+    ]
 
 
 def _described(database: Database) -> dict[str, object]:

@@ -38,9 +38,9 @@ _CHANGEABLE: Final = (
     flag("isActive"),
     text("defaultModel", nullable=True, max_length=_MODEL),
     text("group", nullable=True, max_length=100),
-    integer("requestsPerMinute", nullable=True, minimum=1, maximum=1_000_000),
+    integer("requestsPerMinute", nullable=True, minimum=0, maximum=1_000_000),
     integer("minTimeBetweenRequestsMs", nullable=True, minimum=0, maximum=3_600_000),
-    integer("concurrentRequests", alias="maxConcurrent", nullable=True, minimum=1, maximum=100_000),
+    integer("concurrentRequests", alias="maxConcurrent", nullable=True, minimum=0, maximum=100_000),
     mapping("quotaCutoffs", nullable=True),
     flag("proxyEnabled"),
 )
@@ -192,7 +192,10 @@ def shown(connection: Connection) -> dict[str, Any]:
     connections = container().connections
     provider = connections.provider_of(connection)
     status, reason = connections.state_of(connection)
+    standing = connections.standing_of(connection)
     error = connection.last_error
+    if standing.status is not None:
+        error = {"code": standing.reason, "message": standing.message, "at": standing.since}
     listed = len(connections.models_of(connection))
     return {
         "id": connection.id,
@@ -208,8 +211,8 @@ def shown(connection: Connection) -> dict[str, Any]:
         "defaultModel": connection.default_model,
         "group": connection.group_name,
         "apiKey": service.masked_key(connection),
-        "cooldownUntil": None,
-        "backoffLevel": 0,
+        "cooldownUntil": iso_time(standing.until),
+        "backoffLevel": standing.backoff,
         "lastError": None if error is None else {**error, "at": iso_time(error.get("at"))},
         "lastUsedAt": iso_time(connection.last_used_at),
         "lastTestedAt": iso_time(connection.last_tested_at),

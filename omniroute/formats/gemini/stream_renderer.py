@@ -64,7 +64,7 @@ class Renderer:
     )
 
     def __init__(self, reply: Reply) -> None:
-        names = b'"modelVersion":' + _encode(reply.model) + b',"responseId":' + _encode(reply.id)
+        names = b'"modelVersion":' + _encode(reply.model) + b',"responseId":' + _encode(reply.answer_id or reply.id)
         self._tail = b',"index":0}],' + names + b"}\n\n"
         after = b'}]},"index":0}],' + names + b"}\n\n"
         self._text_end = after

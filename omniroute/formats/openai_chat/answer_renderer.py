@@ -38,7 +38,7 @@ _SPEECH_IS_KEPT_S: Final = 3600
 
 def answer_id(reply: Reply) -> str:
     """Return the id of the answer to one request."""
-    return f"chatcmpl-{reply.id}"
+    return reply.answer_id or f"chatcmpl-{reply.id}"
 
 
 def render_answer(answer: Answer, reply: Reply) -> bytes:

@@ -30,15 +30,19 @@ _DEFAULTS: Final[dict[str, Any]] = {
 class ResponseObject:
     """One response, from its start to its end."""
 
-    __slots__ = ("_echo", "_head", "_key")
+    __slots__ = ("_echo", "_head", "_item_ids", "_key")
 
     def __init__(self, reply: Reply) -> None:
         self._key = reply.id[:_LONGEST_ID]
-        self._head = b'{"id":"resp_%b","object":"response","created_at":%d' % (self._key.encode(), reply.created)
+        answer_id = msgspec.json.encode(reply.answer_id or f"resp_{self._key}")
+        self._head = b'{"id":%b,"object":"response","created_at":%d' % (answer_id, reply.created)
+        self._item_ids = reply.item_ids
         self._echo = msgspec.json.encode(_echo(reply))[1:]
 
     def item_id(self, prefix: str, index: int) -> str:
         """Return the id of an item of `output`."""
+        if index < len(self._item_ids) and self._item_ids[index]:
+            return self._item_ids[index]
         return f"{prefix}_{self._key}{index:04x}"
 
     def render(

@@ -119,6 +119,10 @@ class Renderer:
         response = self._object.render(b"failed", b",".join(self._items), usage=self._usage, error=error_object(error))
         return render_failed(response, self._number)
 
+    def count_from(self, number: int) -> None:
+        """Let the next event have this number: somebody else has sent those before it."""
+        self._number = number
+
     # --- the frame -------------------------------------------------------------------------------------------------
 
     def _event(self, kind: bytes, fields: bytes) -> None:

@@ -380,14 +380,15 @@ def test_channels_are_shown_and_tuned(app: App) -> None:
     assert app.admin.get("/api/combos/auto/fast").get_json()["poolSize"] == tuned["poolSize"]
     back = app.admin.patch("/api/combos/auto/fast", json={"weights": None, "exploration": None, "exclude": None})
     assert back.get_json() == next(channel for channel in listed if channel["channel"] == "auto/fast")
-    for body in (
+    wrong_ones: list[dict[str, Any]] = [
         {"weights": {"luck": 1}},
         {"weights": {"cost": "much"}},
         {"exploration": 0.6},
         {"exclude": {"providers": ["nobody"]}},
         {"apiKeyId": "key_x"},
         {"wieghts": {}},
-    ):
+    ]
+    for body in wrong_ones:
         assert error_of(app.admin.patch("/api/combos/auto/fast", json=body))["code"] == "validation_failed"
     unknown = app.admin.get("/api/combos/auto/magic")
     assert unknown.status_code == 404

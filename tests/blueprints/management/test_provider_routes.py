@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 import pytest
 
+from omniroute.routing.events import AttemptFailed
+from omniroute.routing.failures import Failure, FailureClass
 from omniroute.settings import Settings
 from tests.blueprints.app import App, error_of, whole_app
 from tests.fakes.upstream import answer, fake_upstream, stream
@@ -99,13 +103,49 @@ def test_wrong_fields_are_named(shared: App, body: dict[str, Any], field: str) -
     assert shared.admin.get("/api/providers").get_json()["total"] == 0
 
 
-@pytest.mark.parametrize("field", ["requestsPerMinute", "minTimeBetweenRequestsMs", "maxConcurrent"])
-def test_a_limit_that_nothing_enforces_is_refused(shared: App, field: str) -> None:
-    response = shared.admin.post("/api/providers", json={"provider": "groq", "apiKey": KEY, field: 5})
+@pytest.mark.parametrize(("field", "value"), [("quotaCutoffs", {"daily": 90}), ("proxyEnabled", True)])
+def test_a_limit_that_nothing_enforces_is_refused(shared: App, field: str, value: Any) -> None:
+    response = shared.admin.post("/api/providers", json={"provider": "groq", "apiKey": KEY, field: value})
     error = error_of(response)
     assert (response.status_code, error["code"]) == (400, "not_supported")
     assert "does not enforce" in error["message"]
     assert shared.admin.get("/api/providers").get_json()["total"] == 0
+
+
+def test_limits_of_a_connection_are_stored_and_shown(app: App) -> None:
+    limits = {"requestsPerMinute": 60, "minTimeBetweenRequestsMs": 250, "concurrentRequests": 3}
+    made = connect(app, requestsPerMinute=60, minTimeBetweenRequestsMs=250, maxConcurrent=3)
+    assert {name: made[name] for name in limits} == limits
+    path = f"/api/providers/{made['id']}"
+    changed = app.admin.put(path, json={"requestsPerMinute": 90, "concurrentRequests": None}).get_json()["connection"]
+    assert {name: changed[name] for name in limits} == {
+        "requestsPerMinute": 90,
+        "minTimeBetweenRequestsMs": 250,
+        "concurrentRequests": None,
+    }
+    assert app.admin.get(path).get_json()["connection"]["requestsPerMinute"] == 90
+    for wrong in (-1, 1.5, "60", 1_000_001):
+        assert error_of(app.admin.put(path, json={"requestsPerMinute": wrong}))["code"] == "validation_failed"
+
+
+def test_a_connection_that_rests_says_so(app: App) -> None:
+    made = connect(app)
+    board = app.own.routing.board
+    account = app.own.directories.current.accounts_of("groq")[0]
+    failure = Failure(
+        "rate", FailureClass.RATE_LIMIT, message="Slow down.", retry_after_s=90.0, hint_source="retry-after"
+    )
+    board.record(AttemptFailed(account, "m", failure, time.time()))
+    shown = app.admin.get(f"/api/providers/{made['id']}").get_json()["connection"]
+    assert (shown["status"], shown["statusReason"], shown["backoffLevel"]) == ("cooling", "rate", 1)
+    assert datetime.fromisoformat(shown["cooldownUntil"]).timestamp() > time.time() + 80
+    assert (shown["lastError"]["code"], shown["lastError"]["message"]) == ("rate", "Slow down.")
+    assert [row["id"] for row in app.admin.get("/api/providers?status=cooling").get_json()["connections"]] == [
+        made["id"]
+    ]
+    shown = app.admin.post(f"/api/providers/{made['id']}/reset").get_json()["connection"]
+    assert (shown["status"], shown["cooldownUntil"], shown["backoffLevel"]) == ("untested", None, 0)
+    assert shown["lastError"] is None
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ def test_combos_have_defaults(app: App) -> None:
     assert (block.config.max_retries, block.config.max_attempts) == (2, 3)
     assert block.levels == {"maxRetries": "global", "maxAttempts": "strategy"}
     assert app.admin.patch(path, json={"config": None}).get_json()["config"] == {}
-    for wrong in (
+    wrong_ones: list[dict[str, Any]] = [
         {"strategy": "magic"},
         {"config": {"maxRetires": 1}},
         {"config": {"maxRetries": 99}},
@@ -99,6 +99,7 @@ def test_combos_have_defaults(app: App) -> None:
         {"strategies": {"random": 1}},
         {"strategies": {"random": {"x": 1}}},
         {"colour": 1},
-    ):
+    ]
+    for wrong in wrong_ones:
         assert error_of(app.admin.put(path, json=wrong))["code"] == "validation_failed"
     assert error_of(app.admin.put(path, json={"config": {"handoffModel": "x"}}))["code"] == "not_supported"

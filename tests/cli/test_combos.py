@@ -1,0 +1,267 @@
+"""`omniroute combos`: on a real installation, without a running server."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from omniroute.cli import Exit
+from omniroute.storage.database import Database
+from omniroute.storage.log_writer import LogWriter
+from tests.cli.conftest import Run
+from tests.routing.worlds import settled
+
+
+def document(run: Run, *arguments: str) -> dict[str, Any]:
+    result = run("combos", *arguments, "--json")
+    assert result.exit_code == Exit.DONE, result.output
+    found: dict[str, Any] = json.loads(result.stdout)
+    return found
+
+
+def listed(run: Run) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = document(run, "list")["combos"]
+    return rows
+
+
+class TestCreate:
+    def test_models_in_their_order_with_weights_and_settings(self, run: Run) -> None:
+        made = document(
+            run,
+            "create",
+            "fast",
+            "sandbox/echo",
+            "sandbox/story",
+            "--strategy",
+            "weighted",
+            "--weight",
+            "sandbox/story=2.5",
+            "--config",
+            "maxRetries=3",
+        )
+        assert (made["name"], made["strategy"], made["config"]) == ("fast", "weighted", {"maxRetries": 3})
+        assert [(step["model"], step["weight"]) for step in made["models"]] == [
+            ("sandbox/echo", 1.0),
+            ("sandbox/story", 2.5),
+        ]
+        assert made["models"][0]["id"].startswith("step_")
+
+    def test_a_table_has_no_data_but_says_what_was_made(self, run: Run) -> None:
+        result = run("combos", "create", "fast", "sandbox/echo")
+        assert (result.exit_code, result.stdout) == (Exit.DONE, "")
+        assert "Created fast (combo_" in result.stderr
+
+    def test_from_a_file(self, run: Run, home: Path) -> None:
+        body = {
+            "name": "other",
+            "strategy": "round-robin",
+            "models": [{"model": "sandbox/echo", "label": "Echo", "tags": ["a"]}, "auto"],
+            "config": {"maxRetries": 1},
+            "context_length": 9000,
+            "allowedProviders": ["sandbox"],
+        }
+        (home / "combo.json").write_text(json.dumps(body), encoding="utf-8")
+        made = document(
+            run, "create", "mine", "--file", "combo.json", "--config", "maxAttempts=2", "--weight", "sandbox/echo=3"
+        )
+        assert (made["name"], made["strategy"], made["context_length"]) == ("mine", "round-robin", 9000)
+        assert made["config"] == {"maxRetries": 1, "maxAttempts": 2}
+        first, second = made["models"]
+        assert (first["label"], first["tags"], first["weight"]) == ("Echo", ["a"], 3.0)
+        assert (second["kind"], second["channel"]) == ("auto", "auto")
+        assert made["allowedProviders"] == ["sandbox"]
+
+    @pytest.mark.parametrize(
+        ("arguments", "word"),
+        [
+            ((), "at least one model"),
+            (("sandbox/echo", "--weight", "sandbox/story=1"), "is not a step"),
+            (("sandbox/echo", "--weight", "sandbox/echo=many"), "from 0 to 100"),
+            (("sandbox/echo", "--weight", "sandbox/echo=101"), "from 0 to 100"),
+            (("sandbox/echo", "--weight", "sandbox/echo"), "NAME=VALUE"),
+            (("sandbox/echo", "--config", "=1"), "NAME=VALUE"),
+            (("sandbox/echo", "--config", "maxRetires=1"), "config.maxRetires"),
+            (("sandbox/echo", "--strategy", "best"), "Invalid value"),
+        ],
+    )
+    def test_misuse(self, run: Run, arguments: tuple[str, ...], word: str) -> None:
+        result = run("combos", "create", "fast", *arguments)
+        assert result.exit_code == Exit.MISUSE
+        assert word in result.stderr
+        assert listed(run) == []
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "{",
+            "[]",
+            '{"models": ["sandbox/echo"], "weight": 1}',
+            '{"models": [{"modell": "x"}]}',
+            '{"models": [""]}',
+            '{"models": "sandbox/echo"}',
+            '{"models": ["sandbox/echo"], "strategy": "best"}',
+            '{"models": [{"model": "sandbox/echo", "weight": -1}]}',
+            '{"models": ["sandbox/echo"], "context_length": 1}',
+        ],
+    )
+    def test_a_file_that_holds_no_combo(self, run: Run, home: Path, text: str) -> None:
+        (home / "combo.json").write_text(text, encoding="utf-8")
+        result = run("combos", "create", "fast", "--file", "combo.json")
+        assert result.exit_code == Exit.MISUSE
+        assert "combo.json does not hold a combo" in result.stderr
+        assert listed(run) == []
+
+
+class TestList:
+    def test_the_table(self, run: Run) -> None:
+        run("combos", "create", "slow", "sandbox/story", "sandbox/echo")
+        run("combos", "create", "fast", "sandbox/echo", "--strategy", "random")
+        run("combos", "switch", "fast")
+        result = run("combos", "list")
+        assert [line.split() for line in result.stdout.splitlines()] == [
+            ["Default", "Name", "Strategy", "Targets", "Requests", "24", "h", "Success"],
+            ["no", "slow", "priority", "sandbox/story,sandbox/echo", "0", "-"],
+            ["yes", "fast", "random", "sandbox/echo", "0", "-"],
+        ]
+        assert run("combo", "list").stdout == result.stdout
+        found = run("combos", "list", "--search", "STORY", "-o", "csv").stdout.splitlines()
+        assert found[1:] == ['no,slow,priority,"sandbox/story,sandbox/echo",0,-']
+
+    def test_what_was_served_lately(self, run: Run, home: Path) -> None:
+        made = document(run, "create", "fast", "sandbox/echo")
+        database = Database(f"sqlite:///{home / 'data' / 'storage.sqlite'}")
+        writer = LogWriter(database, home / "data" / "spool")
+        for number in range(4):
+            record = settled(request_id=f"req_{number}", requested_model="fast")
+            record.time, record.combo_id = time.time(), made["id"]
+            record.outcome = "success" if number else "failed"
+            writer.put(record)
+        writer.flush()
+        writer.stop()
+        database.dispose()
+        (row,) = listed(run)
+        assert (row["requests24h"], row["successRate24h"]) == (4, 0.75)
+        assert run("combos", "list").stdout.splitlines()[1].split()[-2:] == ["4", "75.0%"]
+
+
+class TestShow:
+    def test_how_its_steps_stand(self, run: Run) -> None:
+        run("combos", "create", "inner", "sandbox/story")
+        run("combos", "create", "fast", "sandbox/echo", "inner", "groq/llama-3.3-70b-versatile")
+        result = run("combos", "show", "fast")
+        assert result.exit_code == Exit.DONE
+        lines = [line.split() for line in result.stdout.splitlines()]
+        assert lines[1][:5] == ["1", "sandbox/echo", "sandbox", "1.0", "ok"]
+        assert lines[2][:5] == ["2", "sandbox/story", "sandbox", "1.0", "ok"]
+        assert lines[3] == ["3", "groq/llama-3.3-70b-versatile", "-", "1.0", "inactive", "0", "-", "-", "-"]
+        assert "strategy priority" in result.stderr
+        assert "Warning: 'groq/llama-3.3-70b-versatile' leads nowhere now" in result.stderr
+
+    def test_as_a_document(self, run: Run) -> None:
+        made = document(run, "create", "fast", "sandbox/echo")
+        shown = document(run, "show", made["id"])
+        assert {name: shown[name] for name in made} == made
+        (step,) = shown["steps"]
+        assert (step["step"], step["stepId"], step["health"]) == (1, made["models"][0]["id"], "ok")
+        assert (step["connections"], step["usable"], step["inputUsdPer1M"]) == (1, 1, 0.0)
+        assert shown["warnings"] == []
+
+    def test_an_unknown_one(self, run: Run) -> None:
+        result = run("combos", "show", "none")
+        assert (result.exit_code, result.stdout) == (Exit.MISUSE, "")
+
+
+class TestUpdate:
+    def test_only_what_is_given_changes(self, run: Run) -> None:
+        made = document(run, "create", "fast", "sandbox/echo", "sandbox/story", "--config", "maxRetries=3")
+        changed = document(run, "update", "fast", "--weight", "sandbox/story=7", "--config", "maxAttempts=2")
+        assert [step["id"] for step in changed["models"]] == [step["id"] for step in made["models"]]
+        assert [step["weight"] for step in changed["models"]] == [1.0, 7.0]
+        assert changed["config"] == {"maxRetries": 3, "maxAttempts": 2}
+        changed = document(run, "update", "fast", "sandbox/story", "--config", "maxRetries=null", "--inactive")
+        assert [step["id"] for step in changed["models"]] == [made["models"][1]["id"]]
+        assert (changed["config"], changed["isActive"]) == ({"maxAttempts": 2}, False)
+        changed = document(run, "update", "fast", "--rename", "faster", "--strategy", "random", "--active")
+        assert (changed["name"], changed["strategy"], changed["isActive"]) == ("faster", "random", True)
+        assert [row["name"] for row in listed(run)] == ["faster"]
+
+    def test_a_file(self, run: Run, home: Path) -> None:
+        run("combos", "create", "fast", "sandbox/echo")
+        (home / "combo.json").write_text('{"description": "Mine", "isDefault": true}', encoding="utf-8")
+        changed = document(run, "update", "fast", "--file", "combo.json")
+        assert (changed["description"], changed["isDefault"]) == ("Mine", True)
+
+    def test_misuse(self, run: Run) -> None:
+        run("combos", "create", "fast", "sandbox/echo")
+        nothing = run("combos", "update", "fast")
+        assert (nothing.exit_code, "what is to change" in nothing.stderr) == (Exit.MISUSE, True)
+        assert run("combos", "update", "none", "--inactive").exit_code == Exit.MISUSE
+        assert run("combos", "update", "fast", "--rename", "auto").exit_code == Exit.MISUSE
+
+
+class TestDelete:
+    def test_it_asks_and_declines_without_a_terminal(self, run: Run) -> None:
+        run("combos", "create", "fast", "sandbox/echo")
+        declined = run("combos", "delete", "fast")
+        assert declined.exit_code == Exit.MISUSE
+        assert "--yes" in declined.stderr
+        assert run("combos", "delete", "fast", "--yes").exit_code == Exit.DONE
+        assert listed(run) == []
+
+    def test_one_that_is_used_only_by_force(self, run: Run) -> None:
+        run("combos", "create", "inner", "sandbox/echo")
+        run("combos", "create", "outer", "inner")
+        assert run("combos", "delete", "inner", "--yes").exit_code == Exit.MISUSE
+        assert run("combos", "delete", "inner", "--yes", "--force").exit_code == Exit.DONE
+
+
+class TestTest:
+    def test_each_target_is_asked(self, run: Run) -> None:
+        run("combos", "create", "fast", "sandbox/echo", "sandbox/story")
+        result = run("combos", "test", "fast")
+        assert result.exit_code == Exit.DONE
+        lines = [line.split() for line in result.stdout.splitlines()]
+        assert lines[0] == ["Step", "Model", "Connection", "Status", "ms", "Error"]
+        assert [line[:4] for line in lines[1:]] == [
+            ["1", "sandbox/echo", "sandbox", "ok"],
+            ["2", "sandbox/story", "sandbox", "ok"],
+        ]
+
+    def test_one_that_fails_ends_with_1(self, run: Run) -> None:
+        run("combos", "create", "fast", "sandbox/echo", "sandbox/http/500")
+        result = run("combos", "test", "fast", "--json")
+        body = json.loads(result.stdout)
+        assert result.exit_code == Exit.FAILED
+        assert [row["status"] for row in body["results"]] == ["ok", "error"]
+        assert body["strategy"] == "priority"
+        assert body["testedAt"].endswith("Z")
+
+    def test_one_that_leads_nowhere_ends_with_1(self, run: Run) -> None:
+        run("combos", "create", "fast", "groq/llama-3.3-70b-versatile")
+        result = run("combos", "test", "fast")
+        assert result.exit_code == Exit.FAILED
+        assert "skipped" in result.stdout
+
+
+class TestOrder:
+    def test_those_that_are_named_come_first(self, run: Run) -> None:
+        for name in ("a", "b", "c"):
+            run("combos", "create", name, "sandbox/echo")
+        assert run("combos", "reorder", "c", "b").exit_code == Exit.DONE
+        assert [row["name"] for row in listed(run)] == ["c", "b", "a"]
+        assert run("combos", "reorder", "none").exit_code == Exit.MISUSE
+
+    def test_the_default_is_switched(self, run: Run) -> None:
+        for name in ("a", "b"):
+            run("combos", "create", name, "sandbox/echo")
+        run("combos", "switch", "a")
+        assert "b (combo_" in run("combos", "switch", "b").stderr
+        assert [row["name"] for row in listed(run) if row["isDefault"]] == ["b"]
+        assert run("combos", "switch", "--none").exit_code == Exit.DONE
+        assert [row["name"] for row in listed(run) if row["isDefault"]] == []
+        assert run("combos", "switch").exit_code == Exit.MISUSE
+        assert run("combos", "switch", "a", "--none").exit_code == Exit.MISUSE
