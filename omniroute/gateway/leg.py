@@ -149,6 +149,7 @@ class Leg:
         self._tries: list[_Try] = []
         self._usage: Usage = NOT_REPORTED
         self._headers_due_at: float | None = None
+        self._before_content_s = 0.0
         self._said: tuple[str, tuple[str, ...]] = ("", ())
         self._format = ""
 
@@ -283,7 +284,8 @@ class Leg:
                 failure = self._rejected(response, exchange)
                 return failure
             if errand.inquiry.is_stream:
-                opened = self._read_until_content(response, exchange, request.deadlines.content_s)
+                left_s = began + self._before_content_s - errand.now()
+                opened = self._read_until_content(response, exchange, min(request.deadlines.content_s, left_s))
                 clock.content_ms = errand.settlement.elapsed_ms()
                 is_handed_over = True
                 failure = None
@@ -334,8 +336,11 @@ class Leg:
         if refused:
             body = without(body, refused)
         deadlines = errand.clocks.answer
+        limit_ms = self.candidate.entry.config.target_timeout_ms
         if errand.inquiry.is_stream:
-            deadlines = self._stretched()
+            deadlines = self._stretched(limit_ms / 1000)
+        elif limit_ms != DEFAULTS.target_timeout_ms:  # a whole answer has no milestone: only who asks for it is hurried
+            deadlines = deadlines.within(limit_ms / 1000)
         if errand.number > 1 or errand.is_hurried:  # what is left of the whole request is all that a target gets
             deadlines = deadlines.within(errand.deadline - errand.now())
         return requests.build(
@@ -347,11 +352,15 @@ class Leg:
             deadlines=deadlines,
         )
 
-    def _stretched(self) -> Deadlines:
-        """Return the limits of a stream at a target: what is large or hard may take longer to begin."""
+    def _stretched(self, limit_s: float) -> Deadlines:
+        """Return the limits of a stream at a target: what is large or hard may take longer to begin.
+
+        `limit_s` is how long an attempt may take up to its first content, before that is stretched as well.
+        """
         errand, target = self._errand, self._target
         effort = None if target.effort is None else target.effort.value
         extra_s = extension_s(errand.inquiry.top, effort=effort, model=target.model, is_local=target.is_local)
+        self._before_content_s = limit_s + extra_s
         clocks = errand.clocks
         return extended(
             clocks.stream, extra_s, most_headers_s=clocks.most_headers_s, most_content_s=clocks.most_content_s

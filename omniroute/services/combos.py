@@ -49,6 +49,7 @@ _UNENFORCED: Final[Mapping[str, tuple[Any, ...]]] = {
 _UNENFORCED_CONFIG: Final[Mapping[str, tuple[Any, ...]]] = {
     "handoffModel": (None,),
     "maxMessagesForSummary": (30,),
+    "nestedComboMode": ("flatten",),
 }
 _UNENFORCED_STEP: Final[Mapping[str, tuple[Any, ...]]] = {"prompt": (None, "")}
 """What is part of combos but that this release does not act on, with the values that ask for nothing."""
