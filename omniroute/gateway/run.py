@@ -22,6 +22,7 @@ from omniroute.errors import (
     InternalError,
     InvalidRequest,
     MissingField,
+    ModelNotFound,
     OmniRouteError,
     ServerDraining,
 )
@@ -48,7 +49,7 @@ from omniroute.gateway.handover import (
 )
 from omniroute.gateway.ports import UpstreamResponse
 from omniroute.gateway.resolver import Resolved
-from omniroute.gateway.response_state import Origin, resume
+from omniroute.gateway.response_state import Origin, origin_gone, resume
 from omniroute.gateway.router import Route
 from omniroute.gateway.slices import Slices
 from omniroute.gateway.watch import ClientWatch
@@ -291,7 +292,12 @@ class Run:
         self.settlement.record.requested_model = (named or "")[:240]
         self._is_stream = self.settlement.record.stream = self._wants_stream(top)
         self._check_conversation(top)
-        resolved = self._inference.resolve(named, call)
+        try:
+            resolved = self._inference.resolve(named, call)
+        except ModelNotFound as error:
+            if resumed is not None and resumed.pinned_to is not None and error.extras.get("reason") == "no_connection":
+                raise origin_gone() from error
+            raise
         model = resolved.requested
         inquiry = self._inquiry = self._inference.new_inquiry(
             call, self.dialect, top, model=model, is_stream=self._is_stream, pause=pause
