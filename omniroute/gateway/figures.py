@@ -136,7 +136,7 @@ class OptionFigures:
     def stop(self) -> None:
         """End that, and show the others what this worker has seen to its end."""
         if self._greenlet is not None:
-            self._greenlet.kill()
+            self._greenlet.kill(timeout=2)
             self._greenlet = None
         self._try(self._publish)
 

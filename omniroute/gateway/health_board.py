@@ -172,7 +172,7 @@ class HealthBoard:
     def stop(self, timeout_s: float = 2.0) -> None:
         """Store what is queued, if that is possible in time, and end."""
         self.flush(timeout_s)
-        gevent.killall([one for one in (self._writer, self._poller) if one is not None], block=True)
+        gevent.killall([one for one in (self._writer, self._poller) if one is not None], timeout=2)
         self._writer = self._poller = None
 
     def flush(self, timeout_s: float) -> bool:

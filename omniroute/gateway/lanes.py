@@ -211,7 +211,7 @@ class Lane:
     def close(self) -> None:
         """End the pump and turn everybody away."""
         if self._pump is not None:
-            self._pump.kill()
+            self._pump.kill(timeout=2)
         for waiter in self._queue:
             self._turn_away(waiter, Refused(Reason.QUEUE_FULL))
 

@@ -220,7 +220,7 @@ class Leases:
     def close(self) -> None:
         """Give back everything that this worker holds."""
         self._closing.set()
-        gevent.killall([one for one in (self._returner, self._renewer) if one is not None], block=True)
+        gevent.killall([one for one in (self._returner, self._renewer) if one is not None], timeout=2)
         claims = dict(self._claimed)
         self._held.clear()
         self._claimed.clear()

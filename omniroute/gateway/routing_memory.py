@@ -174,7 +174,7 @@ class RoutingMemory:
     def stop(self) -> None:
         """End that, and store what has changed."""
         if self._greenlet is not None:
-            self._greenlet.kill()
+            self._greenlet.kill(timeout=2)
             self._greenlet = None
         self._try(self.flush)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -291,12 +292,29 @@ _INHERITED: Final[list[_Handles]] = []
 
 @contextmanager
 def _converted() -> Iterator[None]:
-    """Turn the driver's errors into ours; what the work raised on purpose passes."""
+    """Turn the driver's errors into ours; what the work raised on purpose passes, and so does an order to end."""
+    handled = sys.exception()
     try:
         yield
     except OmniRouteError:
         raise
-    except exc.IntegrityError as error:
-        raise Conflict("A stored row already has this value, or is still referred to.") from error
     except exc.SQLAlchemyError as error:
+        order = _order_behind(error, handled)
+        if order is not None:
+            raise order from None
+        if isinstance(error, exc.IntegrityError):
+            raise Conflict("A stored row already has this value, or is still referred to.") from error
         raise StorageError from error
+
+
+def _order_behind(error: BaseException | None, handled: BaseException | None) -> BaseException | None:
+    """Return the order to end (a killed greenlet, a timeout) in whose handling an error arose, but not the caller's own.
+
+    The driver complains when it cleans up after a statement that was broken off; a loop that took its complaint for the
+    database's would go on after it was killed.
+    """
+    while error is not None and error is not handled:
+        if not isinstance(error, Exception):
+            return error
+        error = error.__cause__ or error.__context__
+    return None

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import gevent
 import pytest
 from sqlalchemy import Connection, text
 
@@ -122,6 +123,31 @@ def test_a_wrong_statement_is_a_storage_error_without_sql(database: Database) ->
         database.read(lambda sql: sql.execute(text("SELECT * FROM no_such_table")))
     assert "no_such_table" not in str(caught.value)
     assert get(database, "nothing") is None
+
+
+@pytest.mark.parametrize("order", [gevent.GreenletExit, gevent.Timeout, KeyboardInterrupt])
+def test_an_order_to_end_is_not_taken_for_an_error_of_the_database(
+    database: Database, order: type[BaseException]
+) -> None:
+    def work(sql: Connection) -> None:
+        try:
+            raise order
+        finally:
+            sql.exec_driver_sql("what a driver complains about while it cleans up")
+
+    with pytest.raises(order):
+        database.write(work)
+    with pytest.raises(order):
+        database.read(work)
+    assert database.read(lambda sql: sql.exec_driver_sql("SELECT 1").scalar()) == 1
+
+
+def test_an_error_of_the_database_is_told_to_who_is_ending_for_another_reason(database: Database) -> None:
+    try:
+        raise gevent.GreenletExit
+    except gevent.GreenletExit:
+        with pytest.raises(StorageError):
+            database.read(lambda sql: sql.exec_driver_sql("SELECT * FROM no_such_table"))
 
 
 def test_a_write_waits_for_a_lock_of_another_process(tmp_path: Path) -> None:
