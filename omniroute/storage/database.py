@@ -308,7 +308,7 @@ def _converted() -> Iterator[None]:
 
 
 def _order_behind(error: BaseException | None, handled: BaseException | None) -> BaseException | None:
-    """Return the order to end (a killed greenlet, a timeout) in whose handling an error arose, but not the caller's own.
+    """Return the order to end (a killed greenlet, a timeout) behind an error, unless the caller is already handling it.
 
     The driver complains when it cleans up after a statement that was broken off; a loop that took its complaint for the
     database's would go on after it was killed.

@@ -9,12 +9,13 @@ import pytest
 
 from tests.e2e.processes import Server, running_server, wait_until
 from tests.e2e.routing_scenarios import (
+    CALLERS,
     SEEN_BY_ALL_S,
     add_connections,
-    hold_rates_and_places,
-    let_one_probe_through,
-    make_good,
-    pass_over_who_is_full,
+    full_connection,
+    open_breaker,
+    rates_and_places,
+    troubles,
 )
 from tests.e2e.scripted import Load, Scripted, ready, running_provider
 
@@ -41,11 +42,21 @@ def gateway(home: Path) -> Iterator[Server]:
 
 
 def test_rates_and_places_hold_over_all_workers(gateway: Server, provider: Scripted) -> None:
-    hold_rates_and_places([gateway], provider)
+    seen = rates_and_places([gateway], provider)
+    assert seen.excess <= 0
+    assert seen.most_at_once <= 3
+    assert seen.statuses == {200}
+    assert seen.used >= 0.8
+    assert seen.placed_per_s > 5
 
 
 def test_nobody_waits_for_a_full_connection_while_another_is_free(gateway: Server, provider: Scripted) -> None:
-    pass_over_who_is_full([gateway], provider)
+    seen = full_connection([gateway], provider)
+    assert seen.excess <= 0
+    assert seen.most_at_once <= 3
+    assert seen.statuses == {200}
+    assert seen.calls[1] > seen.calls[0]
+    assert seen.long_wait_ms < 250, "the first would have let one through per second"
 
 
 def test_a_changed_limit_holds_within_a_second(gateway: Server, provider: Scripted) -> None:
@@ -64,8 +75,15 @@ def test_a_changed_limit_holds_within_a_second(gateway: Server, provider: Script
 
 
 def test_no_client_sees_what_another_connection_can_make_good(gateway: Server, provider: Scripted) -> None:
-    make_good([gateway], provider, answers=1500)
+    errors, rests = troubles([gateway], provider, answers=1500)
+    assert errors == []
+    # Those that were under way in a worker when it heard, and one or so of each that had not heard.
+    assert all(rest.unaware <= CALLERS and rest.unaware_for_s < SEEN_BY_ALL_S for rest in rests)
+    assert [(rest.overlapping, rest.early) for rest in rests] == [(0, 0)] * 3
 
 
 def test_a_breaker_lets_one_probe_through_at_a_time(gateway: Server, provider: Scripted) -> None:
-    let_one_probe_through([gateway], provider, reset_s=RESET_S)
+    codes, rest = open_breaker([gateway], provider, reset_s=RESET_S)
+    assert "provider_circuit_open" in codes
+    assert rest.failed >= 1
+    assert (rest.overlapping, rest.early) == (0, 0)
