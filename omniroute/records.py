@@ -259,6 +259,75 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True)
+class PriceStep:
+    """Prices once a prompt has more than `above` tokens: they hold for all of it."""
+
+    above: int
+    input: str | None = None
+    output: str | None = None
+    cache_read: str | None = None
+    cache_write: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PriceRow:
+    """A stored price: decimal text in USD, per million tokens or characters, or per one of what the field names."""
+
+    provider: str
+    """Provider or node id."""
+    model: str
+    source: str
+    """`override` or `import`."""
+    valid_from: float
+    updated_at: float
+    input: str | None = None
+    output: str | None = None
+    cache_read: str | None = None
+    cache_write: str | None = None
+    cache_write_1h: str | None = None
+    reasoning: str | None = None
+    audio_input: str | None = None
+    audio_output: str | None = None
+    per_request: str | None = None
+    per_image: str | None = None
+    per_second: str | None = None
+    per_character: str | None = None
+    tiers: tuple[PriceStep, ...] = ()
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How much a scope may spend in a period."""
+
+    scope_id: str
+    period: str
+    """`daily`, `weekly` or `monthly`."""
+    limit_nano_usd: int
+    warning_threshold: float = 0.8
+    reset_time: str = "00:00"
+    time_zone: str = "UTC"
+    created_at: float = 0.0
+    updated_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLimit:
+    """How many tokens a scope may use in a period, of everything, of a provider's models, or of one model."""
+
+    id: str
+    scope_id: str
+    scope_type: str
+    """`global`, `provider` or `model`."""
+    scope_value: str | None
+    token_limit: int
+    period: str
+    enabled: bool = True
+    created_at: float = 0.0
+    updated_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything that requests read, at one configuration version. Immutable; replaced whole."""
 
@@ -280,6 +349,12 @@ class Snapshot:
     provider_routing: Mapping[str, ProviderRouting] = field(default_factory=dict)
     """By provider id."""
     channels: tuple[ChannelTuning, ...] = ()
+    prices: tuple[PriceRow, ...] = ()
+    """Those of operators and of imported lists; what is built in is not among them."""
+    budgets: Mapping[str, tuple[Budget, ...]] = field(default_factory=dict)
+    """By scope: a key's id, `local`, or `*` for all together."""
+    token_limits: Mapping[str, tuple[TokenLimit, ...]] = field(default_factory=dict)
+    """By scope as well; disabled ones are left out."""
     has_password: bool = False
 
 
@@ -309,6 +384,40 @@ class DecisionRecord:
     body: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class ChargePart:
+    """One line of a bill: so many of something at a rate. Whole numbers throughout."""
+
+    name: str
+    """`input`, `output`, `cache_read`, `cache_write`, `cache_write_1h`, `reasoning`, `audio_in`, …"""
+    count: int
+    rate: int
+    """Nano-USD per million of it."""
+    nano_usd: int
+    """Rounded for display; the charge is the sum before rounding, rounded once."""
+    is_estimated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What one attempt of a request cost."""
+
+    kind: str
+    """`normal`, `retry`, `hedge`, `probe` or `continuation`."""
+    provider: str
+    model: str
+    cost_kind: str
+    """`billed`, `subscription`, `free`, `cache` or `unpriced`."""
+    nano_usd: int | None
+    """None where the price is not known."""
+    price_id: str | None = None
+    price_source: str | None = None
+    """`override`, `import` or `builtin`."""
+    parts: tuple[ChargePart, ...] = ()
+    is_serving: bool = True
+    """Its answer is the one that the client got."""
+
+
 @dataclass(slots=True)
 class RequestRecord:
     """One settled request: exactly one row of `request_log`. Token counts are None when not reported."""
@@ -335,7 +444,14 @@ class RequestRecord:
     cache_write: int | None = None
     reasoning: int | None = None
     cost_nano_usd: int | None = None
+    """What the attempt that served cost; None where its price is not known."""
     cost_kind: str = "unpriced"
+    extra_nano_usd: int = 0
+    """Billed for attempts that did not serve."""
+    price_id: str | None = None
+    is_estimated: bool = False
+    """At least one token count is ours, because the provider gave none."""
+    charges: tuple[Charge, ...] = ()
     cache: str = "bypass"
     duration_ms: float = 0.0
     ttft_ms: float | None = None

@@ -19,8 +19,15 @@ COMPOSITION = ("factory", "container", "__main__")
 # Flask extensions without an application: a leaf that the database models and the edges hang on.
 UNBOUND = "extensions"
 # Inner rings last. A part may import its own ring only where `SIBLINGS` says so.
-RINGS = (("blueprints", "cli", "runtime"), ("gateway", "services"), ("storage", "providers"), ("routing", "formats"))
-SIBLINGS = frozenset({("gateway", "services"), ("services", "gateway"), ("cli", "runtime"), ("runtime", "cli")})
+RINGS = (
+    ("blueprints", "cli", "runtime"),
+    ("gateway", "services"),
+    ("storage", "providers"),
+    ("routing", "formats", "money"),
+)
+SIBLINGS = frozenset(
+    {("gateway", "services"), ("services", "gateway"), ("cli", "runtime"), ("runtime", "cli"), ("money", "formats")}
+)
 FORBIDDEN = frozenset({("blueprints", "storage")})
 EDGES = ("blueprints", "cli", "runtime")
 
@@ -32,6 +39,7 @@ CLOCK = frozenset({"time"})
 OUTSIDE = {
     "routing": SQL | SOCKETS | WEB | CLOCK,
     "formats": SQL | SOCKETS | WEB | CLOCK,
+    "money": SQL | SOCKETS | WEB | CLOCK,
     "providers": SQL | SOCKETS | WEB,
     "gateway": SQL,
     "services": WEB - {"werkzeug"},  # cookies are read and written with its parser

@@ -8,8 +8,8 @@ from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from omniroute.providers.spec import Model, Price, PriceStep, Provider, Tier
-from omniroute.records import AuthType, Connection
+from omniroute.providers.spec import Model, Price, Provider, Tier
+from omniroute.records import AuthType, Connection, PriceStep
 from omniroute.routing.options import Account, AuthClass, Need, Option, Rates
 
 _NANO_PER_TOKEN: Final = Decimal(1000)

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Final
 
 from omniroute.formats.wire import WireFormat
+from omniroute.records import PriceStep
 
 
 class Tier(StrEnum):
@@ -57,17 +58,6 @@ class ModelKind(StrEnum):
     MUSIC = "music"
     SEARCH = "search"
     OCR = "ocr"
-
-
-@dataclass(frozen=True, slots=True)
-class PriceStep:
-    """Prices once a prompt has more than `above` tokens."""
-
-    above: int
-    input: str | None = None
-    output: str | None = None
-    cache_read: str | None = None
-    cache_write: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,7 @@ def test_creates_the_schema_from_nothing(opened: Callable[[], Database], data_di
         (1, "0001_initial"),
         (2, "0002_conversations"),
         (3, "0003_routing"),
+        (4, "0004_money"),
     ]
 
 

@@ -8,7 +8,7 @@ seconds, 0/1 for booleans, JSON as text (suffix `_json`), ciphertext as text (`_
 
 from __future__ import annotations
 
-from omniroute.storage.models import access, configuration, conversations, state, traffic
+from omniroute.storage.models import access, configuration, conversations, money, state, traffic
 from omniroute.storage.models.access import (
     AccessToken,
     ApiKey,
@@ -29,6 +29,15 @@ from omniroute.storage.models.configuration import (
     Setting,
 )
 from omniroute.storage.models.conversations import IssuedResponse, ResponseOrigin
+from omniroute.storage.models.money import (
+    Budget,
+    BudgetLedger,
+    LimitUsage,
+    Price,
+    QuotaSnapshot,
+    Reservation,
+    TokenLimit,
+)
 from omniroute.storage.models.state import (
     Claim,
     ConfigVersion,
@@ -47,6 +56,8 @@ __all__ = [
     "ApiKey",
     "AuditLog",
     "AutoChannel",
+    "Budget",
+    "BudgetLedger",
     "Claim",
     "Combo",
     "ComboPattern",
@@ -58,24 +69,30 @@ __all__ = [
     "HealthState",
     "IssuedResponse",
     "JobRun",
+    "LimitUsage",
     "LoginAttempt",
     "ModelAlias",
     "Pacing",
+    "Price",
     "ProviderConnection",
     "ProviderNode",
     "ProviderSetting",
+    "QuotaSnapshot",
     "RequestLog",
+    "Reservation",
     "ResponseOrigin",
     "RoutingCounter",
     "SchemaVersion",
     "SessionBinding",
     "Setting",
     "Slot",
+    "TokenLimit",
     "UsageDaily",
     "UsageHourly",
     "access",
     "configuration",
     "conversations",
+    "money",
     "state",
     "traffic",
 ]

@@ -53,6 +53,14 @@ class RequestLog(Model):
     bytes_out: Mapped[Whole]
     body_path: Mapped[Words | None]
     body_sha256: Mapped[Words | None]
+    is_estimated: Mapped[Flag] = mapped_column(server_default=ZERO)
+    """At least one token count is ours, because the provider gave none."""
+    extra_nano_usd: Mapped[Whole] = mapped_column(server_default=ZERO)
+    """Billed for attempts that did not serve: hedges that lost, beginnings of streams that others finished."""
+    price_id: Mapped[Words | None]
+    """Version of the price of the model that answered."""
+    charges_json: Mapped[Words | None]
+    """How the cost came about, attempt by attempt."""
 
 
 class Decision(Model):
@@ -108,6 +116,8 @@ class _Usage:
     latency_30000: Mapped[Whole] = mapped_column(server_default=ZERO)
     latency_60000: Mapped[Whole] = mapped_column(server_default=ZERO)
     latency_over: Mapped[Whole] = mapped_column(server_default=ZERO)
+    estimated: Mapped[Whole] = mapped_column(server_default=ZERO)
+    """Requests with a token count of our own."""
 
 
 class UsageHourly(_Usage, Model):

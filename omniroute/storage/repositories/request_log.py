@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, RowMapping, func, or_, select
 from sqlalchemy import Connection as Sql
 
 from omniroute.errors import StorageError
-from omniroute.records import AttemptRecord, DecisionRecord, RequestRecord
+from omniroute.records import AttemptRecord, Charge, DecisionRecord, RequestRecord
 from omniroute.storage import dialects
 from omniroute.storage.models import Decision, RequestLog
 from omniroute.storage.models.base import table_of
@@ -53,8 +53,10 @@ _PLAIN_1: Final[dict[str, Any]] = {
     "bytes_in": int,
     "bytes_out": int,
 }
-_PLAIN: Final[dict[str, Any]] = {**_PLAIN_1, "combo_id": str | None, "step_id": str | None}
-_COLUMNS: Final = tuple(TABLE.c[name] for name in (*_PLAIN, "stream", "attempts", "attempts_json"))
+_PLAIN_2: Final[dict[str, Any]] = {**_PLAIN_1, "combo_id": str | None, "step_id": str | None}
+_PLAIN: Final[dict[str, Any]] = {**_PLAIN_2, "extra_nano_usd": int, "price_id": str | None}
+_LAST: Final = ("stream", "is_estimated", "attempts", "attempts_json", "charges_json")
+_COLUMNS: Final = tuple(TABLE.c[name] for name in (*_PLAIN, *_LAST))
 POSITIONS: Final = {column.name: position for position, column in enumerate(_COLUMNS)}
 """Where a column stands in a row."""
 _HEAD: Final = f"INSERT INTO {TABLE.name} ({', '.join(column.name for column in _COLUMNS)})"
@@ -63,15 +65,20 @@ _SEARCHED: Final = ("request_id", "requested_model", "model", "provider", "error
 
 Row = tuple[Any, ...]
 """The values of `_COLUMNS`."""
-LINE_VERSION: Final = 2
+LINE_VERSION: Final = 3
 """First element of a line; to be raised, and the old decoder kept, when the layout of lines changes."""
 _plain_of: Final = attrgetter(*_PLAIN)
 _encode: Final = msgspec.json.Encoder().encode
 _DECISION: Final = tuple[str, int, msgspec.Raw] | None
-_decode: Final = msgspec.json.Decoder(tuple[(int, *_PLAIN.values(), int, int, msgspec.Raw, _DECISION)]).decode  # type: ignore[misc]
+_TOLD: Final = (int, int, int, msgspec.Raw, msgspec.Raw)
+_decode: Final = msgspec.json.Decoder(tuple[(int, *_PLAIN.values(), *_TOLD, _DECISION)]).decode  # type: ignore[misc]
+_decode_2: Final = msgspec.json.Decoder(tuple[(int, *_PLAIN_2.values(), int, int, msgspec.Raw, _DECISION)]).decode  # type: ignore[misc]
 _decode_1: Final = msgspec.json.Decoder(tuple[(int, *_PLAIN_1.values(), int, int, msgspec.Raw)]).decode  # type: ignore[misc]
 _HEAD_1: Final = b"[1,"
+_HEAD_2: Final = b"[2,"
 _decode_attempts: Final = msgspec.json.Decoder(tuple[AttemptRecord, ...]).decode
+_decode_charges: Final = msgspec.json.Decoder(tuple[Charge, ...]).decode
+_NO_CHARGES: Final = "[]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +127,8 @@ def line_of(record: RequestRecord) -> bytes:
     """
     attempts, decision = record.attempts, record.decision
     routed = None if decision is None else (decision.policy_hash, decision.seed, msgspec.Raw(decision.body))
-    values = (LINE_VERSION, *_plain_of(record), 1 if record.stream else 0, len(attempts), attempts, routed)
+    flags = (1 if record.stream else 0, 1 if record.is_estimated else 0)
+    values = (LINE_VERSION, *_plain_of(record), *flags, len(attempts), attempts, record.charges, routed)
     return _encode(values) + b"\n"
 
 
@@ -132,13 +140,19 @@ def read_line(line: bytes) -> Line:
     """
     if line.startswith(_HEAD_1):
         *old, stream, attempts, told = _decode_1(line)
-        return Line((*old[1:], None, None, stream, attempts, str(told, "utf-8")))
+        row = (*old[1:], None, None, 0, None, stream, 0, attempts, str(told, "utf-8"), _NO_CHARGES)
+        return Line(row)
+    if line.startswith(_HEAD_2):
+        *old, stream, attempts, told, routed = _decode_2(line)
+        row = (*old[1:], 0, None, stream, 0, attempts, str(told, "utf-8"), _NO_CHARGES)
+        return Line(row, None if routed is None else DecisionRecord(routed[0], routed[1], bytes(routed[2])))
     values: Row = _decode(line)
     if values[0] != LINE_VERSION:
         raise ValueError("unknown version of a line")
     routed = values[-1]
     decision = None if routed is None else DecisionRecord(routed[0], routed[1], bytes(routed[2]))
-    return Line((*values[1:-2], str(values[-2], "utf-8")), decision)
+    *plain, told, charges, _ = values[1:]
+    return Line((*plain, str(told, "utf-8"), str(charges, "utf-8")), decision)
 
 
 def insert_batch(sql: Sql, rows: Sequence[Row]) -> int:
@@ -209,5 +223,7 @@ def _conditions(filters: Filters) -> list[ColumnElement[bool]]:
 def _record(row: RowMapping) -> RequestRecord:
     record = RequestRecord(**{name: row[name] for name in _PLAIN})
     record.stream = bool(row["stream"])
+    record.is_estimated = bool(row["is_estimated"])
     record.attempts = _decode_attempts(row["attempts_json"]) if row["attempts_json"] else ()
+    record.charges = _decode_charges(row["charges_json"]) if row["charges_json"] else ()
     return record

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, Final
@@ -26,6 +26,8 @@ LATENCY_BOUNDS_MS: Final = (100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_
 _KEY: Final = ("bucket", "api_key_id", "provider", "model", "connection_id", "combo_id", "endpoint")
 _SUMS: Final = tuple(column.name for column in HOURLY.c if column.name not in _KEY)
 _LATENCY: Final = _SUMS.index("latency_100")
+_ESTIMATED: Final = _SUMS.index("estimated")
+_NAMED: Final = (*_SUMS[:_LATENCY], "estimated")
 _COLUMNS: Final = tuple(HOURLY.c[name] for name in (*_KEY, *_SUMS))
 
 _NOTHING: Final[list[Any]] = [0.0 if name.endswith("_sum") else 0 for name in _SUMS]
@@ -51,6 +53,7 @@ class Totals:
     billed_nano_usd: int
     subscription_nano_usd: int
     unpriced: int
+    estimated: int
     duration_ms_sum: float
     ttft_ms_sum: float
     ttft_count: int
@@ -82,9 +85,13 @@ def totals(sql: Sql, *, since: float, until: float | None = None, api_key_id: st
         conditions.append(table.c.api_key_id == api_key_id)
     sums = [func.coalesce(func.sum(table.c[name]), 0) for name in _SUMS]
     row = sql.execute(select(*sums).where(*conditions)).one()
-    sums_by_name = dict(zip(_SUMS[:_LATENCY], row, strict=False))
-    values = {name: float(v) if name.endswith("_sum") else int(v) for name, v in sums_by_name.items()}
-    return Totals(**values, latency=tuple(int(value) for value in row[_LATENCY:]))  # type: ignore[arg-type]
+    return _totals(row)
+
+
+def _totals(row: Sequence[Any]) -> Totals:
+    values = {name: float(v) if name.endswith("_sum") else int(v) for name, v in zip(_SUMS, row, strict=True)}
+    latency = tuple(int(value) for value in row[_LATENCY : _LATENCY + len(LATENCY_BOUNDS_MS) + 1])
+    return Totals(**{name: values[name] for name in _NAMED}, latency=latency)  # type: ignore[arg-type]
 
 
 def prune(sql: Sql, *, hourly_before: float, daily_before: float) -> int:
@@ -102,6 +109,8 @@ _ATTEMPTS: Final = POSITIONS["attempts"]
 _CACHE: Final = POSITIONS["cache"]
 _COST: Final = POSITIONS["cost_nano_usd"]
 _COST_KIND: Final = POSITIONS["cost_kind"]
+_EXTRA: Final = POSITIONS["extra_nano_usd"]
+_IS_ESTIMATED: Final = POSITIONS["is_estimated"]
 _DURATION: Final = POSITIONS["duration_ms"]
 _TTFT: Final = POSITIONS["ttft_ms"]
 _TOKENS: Final = tuple(
@@ -151,8 +160,10 @@ def _count(sums: list[Any], row: Row) -> None:
             sums[10] += row[_COST] or 0
         case "subscription":
             sums[11] += row[_COST] or 0
-        case _:
+        case "unpriced":
             sums[12] += 1
+    sums[10] += row[_EXTRA]
+    sums[_ESTIMATED] += row[_IS_ESTIMATED]
     duration, ttft = row[_DURATION], row[_TTFT]
     sums[13] += duration
     if ttft is not None:
