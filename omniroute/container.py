@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from omniroute.gateway.transport import RoutedTransport
     from omniroute.services.access import AccessControl
     from omniroute.services.aliases import Aliases, Hits
+    from omniroute.services.analytics import Analytics
     from omniroute.services.audit import Audit
     from omniroute.services.backups import Backups
+    from omniroute.services.budgets import Budgets
     from omniroute.services.candidates import Candidates
     from omniroute.services.chains import Chains
     from omniroute.services.combo_reports import ComboReports
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from omniroute.services.connections import Connections
     from omniroute.services.decisions import Decisions
     from omniroute.services.health import Health
+    from omniroute.services.in_flight import InFlight
+    from omniroute.services.key_limits import KeyLimits
     from omniroute.services.keys import Keys
     from omniroute.services.lockout import Lockout
     from omniroute.services.login import Login
@@ -37,10 +41,17 @@ if TYPE_CHECKING:
     from omniroute.services.models import Models
     from omniroute.services.nodes import Nodes
     from omniroute.services.passwords import Passwords
+    from omniroute.services.price_sync import PriceSync
+    from omniroute.services.prices import Prices
+    from omniroute.services.quotas import ProviderQuotas
+    from omniroute.services.receipts import Receipts
+    from omniroute.services.reconciliation import Reconciliation
     from omniroute.services.resilience import Resilience
+    from omniroute.services.retention import Retention
     from omniroute.services.routing_settings import RoutingSettings
     from omniroute.services.secrets_at_start import ServerSecrets
     from omniroute.services.sessions import Sessions
+    from omniroute.services.token_limits import TokenLimits
     from omniroute.services.usage import Usage
     from omniroute.settings import Settings
     from omniroute.storage.database import Database
@@ -79,7 +90,18 @@ class Container:
     routing_settings: RoutingSettings
     resilience: Resilience
     egress: Egress
+    quotas: ProviderQuotas
+    prices: Prices
+    price_sync: PriceSync
+    budgets: Budgets
+    token_limits: TokenLimits
+    key_limits: KeyLimits
     usage: Usage
+    receipts: Receipts
+    reconciliation: Reconciliation
+    analytics: Analytics
+    in_flight: InFlight
+    retention: Retention
     decisions: Decisions
     health: Health
     backups: Backups

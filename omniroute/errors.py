@@ -108,6 +108,12 @@ class ValidationFailed(CallerError):
         self.details = details
 
 
+class RequestCancelled(CallerError):
+    """An operator ended the request while it was in flight."""
+
+    status, code, default_message = 499, "request_cancelled", "An operator of the gateway cancelled this request."
+
+
 class AuthenticationFailed(CallerError):
     """No usable credential: codes `auth_required`, `invalid_api_key`, `key_expired`, `token_*`, `invalid_password`."""
 

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import gevent
 from flask import Flask
 
 from omniroute import __version__, logging_setup
@@ -23,16 +24,23 @@ from omniroute.blueprints.inference import chat, counting, decisions, me, respon
 from omniroute.blueprints.inference import models as inference_models
 from omniroute.blueprints.inference.lane import Application, Lane
 from omniroute.blueprints.management import (
+    active,
     aliases,
+    analytics,
     auth,
+    budgets,
     chains,
     combos,
     health,
     keys,
     metrics,
     models,
+    pricing,
     provider_nodes,
     providers,
+    purge,
+    quotas,
+    receipts,
     resilience,
     usage,
 )
@@ -40,23 +48,30 @@ from omniroute.blueprints.management import routing as management_routing
 from omniroute.blueprints.management import settings as management_settings
 from omniroute.container import Container, attach
 from omniroute.extensions import db, migrate
+from omniroute.gateway.active import active_runs
+from omniroute.gateway.admission import Admission
 from omniroute.gateway.admitted import admitted_targets
 from omniroute.gateway.clocks import Clocks
 from omniroute.gateway.counting import Counting
 from omniroute.gateway.directory import Directories
 from omniroute.gateway.egress import Egress
 from omniroute.gateway.inference import Inference
+from omniroute.gateway.quotas import STALE_AFTER_S
 from omniroute.gateway.routing import Routing
 from omniroute.gateway.session_keys import SessionKeys
 from omniroute.gateway.stored_responses import StoredResponses
 from omniroute.gateway.tokenizer import Tokenizer
 from omniroute.gateway.transport import HttpTransport, OnDemand, RoutedTransport
 from omniroute.providers import catalog
+from omniroute.routing.config import effective
 from omniroute.services import first_start, secrets_at_start
+from omniroute.services import quotas as quota_service
 from omniroute.services.access import AccessControl
 from omniroute.services.aliases import Aliases, Hits
+from omniroute.services.analytics import Analytics
 from omniroute.services.audit import Audit
 from omniroute.services.backups import Backups
+from omniroute.services.budgets import BudgetEvents, Budgets
 from omniroute.services.candidates import Candidates
 from omniroute.services.catch_up import CatchUp
 from omniroute.services.chains import Chains
@@ -66,6 +81,8 @@ from omniroute.services.combos import Combos
 from omniroute.services.connections import Connections
 from omniroute.services.decisions import Decisions
 from omniroute.services.health import Health
+from omniroute.services.in_flight import InFlight
+from omniroute.services.key_limits import KeyLimits
 from omniroute.services.keys import Keys
 from omniroute.services.lockout import Lockout
 from omniroute.services.login import Login
@@ -74,16 +91,24 @@ from omniroute.services.metrics import Metrics, NoMetrics
 from omniroute.services.models import Models
 from omniroute.services.nodes import Nodes
 from omniroute.services.passwords import Passwords
+from omniroute.services.price_sync import LOOK_S, PriceSync
+from omniroute.services.prices import Prices
 from omniroute.services.probe import Prober
+from omniroute.services.quotas import ProviderQuotas
 from omniroute.services.reach import Reach
+from omniroute.services.receipts import Receipts
+from omniroute.services.reconciliation import Reconciliation
 from omniroute.services.resilience import Resilience
 from omniroute.services.response_store import ResponseStore
+from omniroute.services.retention import Retention
 from omniroute.services.routing_settings import RoutingSettings
 from omniroute.services.sessions import Sessions
 from omniroute.services.standings import Standings
+from omniroute.services.token_limits import TokenLimits
 from omniroute.services.usage import Usage
 from omniroute.settings import Level, Settings
 from omniroute.storage.database import Database, url_of
+from omniroute.storage.ledger import Ledger
 from omniroute.storage.log_writer import LogWriter
 from omniroute.storage.repositories import ciphertext
 from omniroute.storage.schema import ensure_schema
@@ -105,18 +130,25 @@ _VIEWS = (
     me,
     decisions,
     inference_models,
+    active,
     aliases,
+    analytics,
     auth,
+    budgets,
     chains,
     combos,
     health,
     keys,
     metrics,
     models,
+    pricing,
     provider_nodes,
     providers,
     management_routing,
     management_settings,
+    purge,
+    quotas,
+    receipts,
     resilience,
     usage,
     pages,
@@ -195,6 +227,7 @@ def _container(settings: Settings) -> Container:
     catalogue = catalog.load(settings.providers_file)
     directories = Directories(catalogue, snapshots.current, default_context=settings.context_length_default)
     snapshots.subscribe(directories.rebuild)
+    budget_events = BudgetEvents(audit)
     alias_hits = Hits(database)
     state = StateStore(database, time.time)
     routing = Routing.build(
@@ -204,6 +237,7 @@ def _container(settings: Settings) -> Container:
         fixed=settings.resilience_overrides,
         gateway_version=__version__,
         tell=_tell_of_health,
+        quota_stale_after_s=2 * (settings.provider_limits_sync_interval_minutes * 60 or STALE_AFTER_S / 2),
         on_alias=alias_hits.note,
     )
     snapshots.subscribe(routing.rebuild)
@@ -213,7 +247,17 @@ def _container(settings: Settings) -> Container:
         OnDemand(_sandbox),
     )
     session_keys = SessionKeys(secrets.api_key_secret)
-    request_log = LogWriter(database, settings.data_dir / "spool")
+    ledger = Ledger(database)
+    admission = Admission(
+        ledger=ledger,
+        wall=time.time,
+        sleep=time.sleep,
+        default_per_day=settings.default_rate_limit_per_day,
+        on_refused=budget_events.refused,
+    )
+    admission.rebuild(snapshots.current)
+    snapshots.subscribe(admission.rebuild)
+    request_log = LogWriter(database, settings.data_dir / "spool", on_crossing=budget_events.crossed)
     metrics = Metrics(settings.data_dir / "runtime" / "metrics") if settings.metrics else NoMetrics()
     response_store = ResponseStore(database=database, cipher=cipher, now=time.time)
     inference = Inference(
@@ -230,9 +274,55 @@ def _container(settings: Settings) -> Container:
         sends_comments=settings.sse_comments,
         check_media_url=egress.check_foreign,
         responses=response_store,
+        admission=admission,
     )
     prober = Prober(transport=transport, now=time.time, monotonic=time.monotonic)
-    maintenance = Maintenance(settings=settings, database=database, state=state, backups=backups, now=time.time)
+    prices = Prices(database=database, directories=directories, audit=audit, now=time.time)
+    price_sync = PriceSync(
+        settings=settings,
+        database=database,
+        directories=directories,
+        prices=prices,
+        transport=transport,
+        audit=audit,
+        now=time.time,
+        monotonic=time.monotonic,
+    )
+    routing_settings = RoutingSettings(
+        database=database,
+        snapshots=snapshots,
+        audit=audit,
+        resolver=lambda: routing.resolvers.current,
+        directory=lambda: directories.current,
+        now=time.time,
+    )
+    provider_quotas = ProviderQuotas(
+        snapshots=snapshots,
+        directories=directories,
+        quotas=routing.quotas,
+        board=routing.board,
+        store=state,
+        transport=transport,
+        config=lambda: effective([("global", routing_settings.combo_defaults()["config"])])[0],
+        interval_s=settings.provider_limits_sync_interval_minutes * 60,
+        spacing_s=settings.provider_limits_sync_spacing_ms / 1000,
+        now=time.time,
+        monotonic=time.monotonic,
+        sleep=time.sleep,
+        spawn=gevent.spawn,
+    )
+    maintenance = Maintenance(
+        settings=settings,
+        database=database,
+        state=state,
+        backups=backups,
+        now=time.time,
+        more={
+            "prices": (price_sync.run_if_due, LOOK_S),
+            "provider-limits": (provider_quotas.run_due, quota_service.LOOK_S),
+        },
+        on_crossing=budget_events.crossed,
+    )
     runtime = settings.data_dir / "runtime"
 
     def on_canary(key: ApiKey, address: str) -> None:
@@ -289,7 +379,9 @@ def _container(settings: Settings) -> Container:
             directories=directories,
             egress=egress,
             prober=prober,
-            standings=Standings(board=routing.board, directories=directories, now=time.time),
+            standings=Standings(
+                board=routing.board, directories=directories, now=time.time, on_forgotten=routing.quotas.forget
+            ),
             now=time.time,
             request_log=request_log,
         ),
@@ -326,14 +418,8 @@ def _container(settings: Settings) -> Container:
         alias_hits=alias_hits,
         chains=Chains(database=database, audit=audit, directories=directories, now=time.time),
         candidates=Candidates(resolver=lambda: routing.resolvers.current, view=routing.view, now=time.time),
-        routing_settings=RoutingSettings(
-            database=database,
-            snapshots=snapshots,
-            audit=audit,
-            resolver=lambda: routing.resolvers.current,
-            directory=lambda: directories.current,
-            now=time.time,
-        ),
+        routing_settings=routing_settings,
+        quotas=provider_quotas,
         resilience=Resilience(
             database=database,
             snapshots=snapshots,
@@ -344,7 +430,26 @@ def _container(settings: Settings) -> Container:
             now=time.time,
         ),
         egress=egress,
+        prices=prices,
+        price_sync=price_sync,
+        budgets=Budgets(database=database, ledger=ledger, snapshots=snapshots, audit=audit, now=time.time),
+        token_limits=TokenLimits(
+            ledger=ledger, snapshots=snapshots, directories=directories, audit=audit, now=time.time
+        ),
+        key_limits=KeyLimits(ledger=ledger, default_per_day=settings.default_rate_limit_per_day, now=time.time),
+        receipts=Receipts(database=database),
+        reconciliation=Reconciliation(database=database, directories=directories, rest=lambda: time.sleep(0)),
         usage=Usage(database=database, snapshots=snapshots, now=time.time),
+        analytics=Analytics(database=database, snapshots=snapshots, now=time.time),
+        retention=Retention(settings=settings, database=database, now=time.time, sleep=time.sleep),
+        in_flight=InFlight(
+            runtime / "in-flight",
+            runs=lambda: active_runs(inference),
+            cancel=inference.cancel,
+            now=time.time,
+            monotonic=time.monotonic,
+            sleep=time.sleep,
+        ),
         decisions=Decisions(
             database=database,
             snapshots=snapshots,

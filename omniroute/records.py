@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from omniroute.secret import Secret
 
@@ -45,6 +45,8 @@ class Connection:
     max_concurrent: int | None = None
     requests_per_minute: int | None = None
     min_gap_ms: int | None = None
+    quota_cutoffs: Mapping[str, float] = field(default_factory=dict)
+    """Percentage of a quota window, by its name, from which on the connection is left alone until the reset."""
     proxy_enabled: bool = False
     provider_data: Mapping[str, Any] = field(default_factory=dict)
     test_status: str = "untested"
@@ -327,6 +329,58 @@ class TokenLimit:
     updated_at: float = 0.0
 
 
+CREDIT_UNITS: Final = frozenset({"usd", "cny", "credits", "points"})
+"""What credit is counted in."""
+
+
+@dataclass(frozen=True, slots=True)
+class GrantWindow:
+    """How much of a provider's grant is used, as one reading says. What the reading does not say is None.
+
+    Attributes:
+        name: the provider's word where it has one: `5h`, `7d_opus`, `primary`; else `requests/day`, `credits`, ….
+        used: fraction; above 1 only where the provider says so.
+        limit, remaining: in `unit`: `requests`, `tokens`, `usd`, `credits`, ….
+        length_s, resets_at: how long it is, and when it begins anew (epoch seconds). Credit has neither.
+        family: the family of models, or the one model, that it is about; None for all.
+        is_open: it is used up and the provider serves all the same, out of something else.
+    """
+
+    name: str
+    used: float | None = None
+    limit: float | None = None
+    remaining: float | None = None
+    unit: str | None = None
+    length_s: float | None = None
+    resets_at: float | None = None
+    family: str | None = None
+    is_open: bool = False
+
+    @property
+    def is_credit(self) -> bool:
+        """Whether it is money or points that last until they are spent, rather than a grant that comes again."""
+        return self.unit in CREDIT_UNITS and self.resets_at is None and self.length_s is None
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether nothing is left."""
+        if self.used is not None:
+            return self.used >= 1.0
+        return self.remaining is not None and self.remaining <= 0
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaReading:
+    """One reading of one window of a connection."""
+
+    connection_id: str
+    window: GrantWindow
+    fetched_at: float
+    source: str
+    """`headers` or `endpoint`."""
+    plan: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything that requests read, at one configuration version. Immutable; replaced whole."""
@@ -416,6 +470,8 @@ class Charge:
     parts: tuple[ChargePart, ...] = ()
     is_serving: bool = True
     """Its answer is the one that the client got."""
+    upstream_id: str | None = None
+    """What the provider calls the request; its bill may name it."""
 
 
 @dataclass(slots=True)
@@ -446,6 +502,7 @@ class RequestRecord:
     cost_nano_usd: int | None = None
     """What the attempt that served cost; None where its price is not known."""
     cost_kind: str = "unpriced"
+    """See :class:`Charge`; also `none` (cost 0) where no provider has answered."""
     extra_nano_usd: int = 0
     """Billed for attempts that did not serve."""
     price_id: str | None = None

@@ -28,6 +28,9 @@ from omniroute.errors import ConfigurationError
 from omniroute.secret import Secret
 
 DEFAULT_PORT: Final = 20128
+PRICE_LIST_URL: Final = (
+    "https://raw.githubusercontent.com/pydantic/genai-prices/refs/heads/main/prices/new_data/v2/data.json"
+)
 _DAY_MS: Final = 86_400_000
 _FILE_SUFFIX: Final = "_FILE"
 _PREFIX: Final = "OMNIROUTE_"
@@ -37,7 +40,7 @@ _INTERNAL_NAMES: Final = frozenset({"OMNIROUTE_RUNTIME"})
 _SHARED_NAMES: Final = frozenset({"DATABASE_URL", "HOST", "HOSTNAME"})
 _DATA_DIR_NAMES: Final = ("DATA_DIR", "OMNIROUTE_DATA_DIR")
 # Limits and switches of other releases whose names lack the prefix: who sets one must not believe that it holds here.
-_OTHER_RELEASES: Final = frozenset({"ALLOW_API_KEY_REVEAL", "DEFAULT_RATE_LIMIT_PER_DAY"})
+_OTHER_RELEASES: Final = frozenset({"ALLOW_API_KEY_REVEAL"})
 
 
 class Level(StrEnum):
@@ -119,6 +122,11 @@ def _int(low: int, high: int | None = None) -> Kind:
 def _dur_ms(low: int = 1, high: int = _DAY_MS) -> Kind:
     kind = _whole("dur-ms", low, high)
     return dataclasses.replace(kind, accepts=kind.accepts.replace("whole number", "whole number of milliseconds"))
+
+
+def _dur_s(low: int = 1, high: int = 31_536_000) -> Kind:
+    kind = _whole("dur-s", low, high)
+    return dataclasses.replace(kind, accepts=kind.accepts.replace("whole number", "whole number of seconds"))
 
 
 def _days(low: int = 0, high: int = 36_500) -> Kind:
@@ -437,6 +445,12 @@ class Settings:
     call_log_max_rows: int = _set_by(
         "CALL_LOG_MAX_ROWS", _int(1, 1_000_000_000), 100_000, Section.STORAGE, "Rows of the request log that are kept."
     )
+    usage_hourly_retention_days: int = _set_by(
+        "USAGE_HOURLY_RETENTION_DAYS", _days(1), 90, Section.STORAGE, "Age at which sums of usage by hour are deleted."
+    )
+    usage_daily_retention_days: int = _set_by(
+        "USAGE_DAILY_RETENTION_DAYS", _days(1), 400, Section.STORAGE, "Age at which sums of usage by day are deleted."
+    )
     audit_retention_days: int = _set_by(
         "AUDIT_RETENTION_DAYS", _days(1), 90, Section.STORAGE, "Age at which an audit row is deleted."
     )
@@ -478,6 +492,13 @@ class Settings:
         Section.SECURITY,
         "First dashboard password; without effect once a password exists.",
         shown_default="generated",
+    )
+    default_rate_limit_per_day: int = _set_by(
+        "DEFAULT_RATE_LIMIT_PER_DAY",
+        _int(0, 1_000_000_000),
+        0,
+        Section.SECURITY,
+        "Requests a day of API keys without rules of their own; 0: no such rule.",
     )
     require_api_key: bool = _set_by(
         "REQUIRE_API_KEY", _BOOL, False, Section.SECURITY, "Loopback callers need an API key too; others always do."
@@ -662,6 +683,37 @@ class Settings:
         None,
         Section.PROVIDERS,
         "JSON file with provider rows that are merged over the built-in ones.",
+    )
+    provider_limits_sync_interval_minutes: int = _set_by(
+        "PROVIDER_LIMITS_SYNC_INTERVAL_MINUTES",
+        _int(0, 10_080),
+        70,
+        Section.PROVIDERS,
+        "How often providers are asked what is left of quotas, in minutes; 0: only when somebody wants to know.",
+    )
+    provider_limits_sync_spacing_ms: int = _set_by(
+        "PROVIDER_LIMITS_SYNC_SPACING_MS",
+        _dur_ms(0, 60_000),
+        1500,
+        Section.PROVIDERS,
+        "Pause between two connections that are asked.",
+    )
+    pricing_sync_enabled: bool = _set_by(
+        "PRICING_SYNC_ENABLED",
+        _BOOL,
+        False,
+        Section.PROVIDERS,
+        "Fetch a public price list; without it only the list of the installed package is read.",
+    )
+    pricing_sync_interval: int = _set_by(
+        "PRICING_SYNC_INTERVAL", _dur_s(3600), 86_400, Section.PROVIDERS, "How often the public price list is fetched."
+    )
+    pricing_sync_url: str = _set_by(
+        "PRICING_SYNC_URL",
+        _URL,
+        PRICE_LIST_URL,
+        Section.PROVIDERS,
+        "Where it is: a list in the format of genai-prices.",
     )
 
     # --- logging

@@ -76,7 +76,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 _scrub_environment()
 sys.addaudithook(_refuse_network)
 # The same examples in every run; a slow machine is no failure.
-hypothesis.settings.register_profile("omniroute", derandomize=True, deadline=None, database=None, print_blob=True)
+hypothesis.settings.register_profile(
+    "omniroute",
+    derandomize=True,
+    deadline=None,
+    database=None,
+    print_blob=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
 hypothesis.settings.load_profile("omniroute")
 
 

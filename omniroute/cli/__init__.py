@@ -68,6 +68,17 @@ COMMANDS: Final[dict[str, Entry]] = {
         "List, change and test combos: names for several models with an order.",
         ("combo",),
     ),
+    "pricing": Entry("omniroute.cli.pricing:command", "List, set, import and reset prices of models."),
+    "usage": Entry("omniroute.cli.usage:command", "Show what requests used, by model, provider, key, combo or day."),
+    "cost": Entry("omniroute.cli.cost:command", "Show what requests cost, and compare it with what a provider bills."),
+    "budget": Entry(
+        "omniroute.cli.budgets:budget",
+        "List, set and remove budgets: what a key, keyless callers, or all together may spend.",
+    ),
+    "limits": Entry(
+        "omniroute.cli.budgets:limits",
+        "List, set and remove token limits: how many tokens callers may use of a provider, a model, or in all.",
+    ),
     "simulate": Entry(
         "omniroute.cli.routing:simulate", "Show who would be tried for a request, in which order; none is sent."
     ),
@@ -79,6 +90,7 @@ COMMANDS: Final[dict[str, Entry]] = {
         "omniroute.cli.routing:replay",
         "Replay recorded requests against another policy. Nothing is sent and nothing is changed.",
     ),
+    "quota": Entry("omniroute.cli.quota:command", "Show what is left of the providers' quotas and credit."),
     "resilience": Entry("omniroute.cli.resilience:command", "Show what rests and why, and end it early."),
     "migrate": Entry("omniroute.cli.migrate:command", "Bring the database to the schema of this version."),
     "env": Entry("omniroute.cli.environment:command", "Show the settings in effect and where they come from."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,6 +12,7 @@ import click
 from omniroute.cli import Exit, Failure
 from omniroute.cli.local import data_dir_option, open_services
 from omniroute.cli.output import Form, iso_time, notice, output_options, print_document, print_rows
+from omniroute.cli.usd import PERIODS, USD
 
 if TYPE_CHECKING:
     from omniroute.records import ApiKey
@@ -39,6 +41,9 @@ def command() -> None:
 @click.option("--scope", "scopes", multiple=True, help="What the key opens; repeatable. Default: chat.")
 @click.option("--models", multiple=True, metavar="GLOB", help="Models that the key may use; repeatable. Default: all.")
 @click.option("--expires", type=click.IntRange(1, 3650), metavar="DAYS", help="Days until it ends. Default: never.")
+@click.option("--rpm", type=click.IntRange(1, 10**9), metavar="N", help="Requests that it may send in any minute.")
+@click.option("--budget", type=USD, help="What it may spend in each period.")
+@click.option("--period", type=click.Choice(PERIODS), help="How often that begins anew. Default: monthly.")
 @click.option("--no-log", is_flag=True, help="Requests with this key leave no row in the request log.")
 @data_dir_option
 @output_options
@@ -48,6 +53,9 @@ def create(
     scopes: tuple[str, ...],
     models: tuple[str, ...],
     expires: int | None,
+    rpm: int | None,
+    budget: Decimal | None,
+    period: str | None,
     no_log: bool,
     data_dir: str | None,
     form: Form,
@@ -64,8 +72,14 @@ def create(
         fields["expiresAt"] = time.time() + expires * _DAY_S
     if no_log:
         fields["noLog"] = True
+    if rpm is not None:
+        fields["rateLimits"] = [{"limit": rpm, "windowSeconds": 60}]
+    if period is not None and budget is None:
+        raise Failure("--period is about a budget: give --budget too.", Exit.MISUSE)
     with open_services(data_dir) as services:
         issued = services.keys.create(fields, SYSTEM)
+        if budget is not None:
+            services.budgets.set(issued.key.id, {period or "monthly": budget}, {}, SYSTEM)
     notice(f"API key {issued.key.id} ({issued.key.name}). It is shown this once:")
     if form is Form.TABLE:
         click.echo(issued.secret)
@@ -137,6 +151,7 @@ def row_of(key: ApiKey) -> dict[str, Any]:
         "scopes": sorted(key.scopes),
         "allowedModels": list(key.allowed_models),
         "status": state_of(key, time.time()),
+        "rateLimits": [{"limit": rule.limit, "windowSeconds": rule.window_seconds} for rule in key.rate_limits],
         "noLog": key.no_log,
         "createdAt": iso_time(key.created_at),
         "lastUsedAt": iso_time(key.last_used_at),

@@ -59,6 +59,7 @@ def open_services(data_dir: str | None = None) -> Iterator[Container]:
         try:
             yield container
         finally:
+            container.transport.http.close()
             container.database.dispose()
 
 

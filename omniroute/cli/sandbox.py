@@ -52,7 +52,8 @@ def command(
     """Run the simulated provider as a server of its own.
 
     It speaks OpenAI Chat Completions at /v1/chat/completions and Anthropic Messages at /v1/messages, always says
-    the same to the same request, and needs no account. GET /v1/models lists its models, GET /__stats what it did.
+    the same to the same request, and needs no account. GET /v1/models lists its models, GET /__stats what it did, and
+    GET /__invoice what it would bill: CSV with its own count of every answer.
     """
     from gevent import monkey
 

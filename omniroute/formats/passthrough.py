@@ -40,6 +40,33 @@ TERMINAL: Final = Verdict(is_terminal=True)
 WITHHELD: Final = Verdict(forward=False)
 
 
+_UNREAD: Final = 16
+_LARGE_BATCH: Final = 4096
+_FIRST_LOOK: Final = 256
+
+
+def spoken_in(data: bytes, marks: tuple[bytes, ...], enough: int = 1 << 30) -> int:
+    """Return about how many bytes stand behind these marks: strings up to their quote, objects up to `}}`.
+
+    Only what scans at the speed of memory, since this runs over every byte of every stream: what follows a mark that
+    stands there `enough` times is not looked for.
+    """
+    if b"\\" in data:
+        data = data.replace(b'\\"', b"..")
+    if b'": ' in data[:_FIRST_LOOK]:
+        data = data.replace(b'": ', b'":')
+    total = 0
+    for mark in marks:
+        values = data.split(mark)
+        if len(values) > 1:
+            del values[0]
+            end = b'"' if mark.endswith(b'"') else b"}}"
+            total += sum([value.find(end) for value in values])
+            if len(values) >= enough:
+                break
+    return max(total, 0)
+
+
 class PassthroughStream(ABC):
     """Relay of one upstream stream. Pure: bytes in, bytes out.
 
@@ -60,6 +87,8 @@ class PassthroughStream(ABC):
     """What ends a stream whose provider left its terminal signal out after a finish reason."""
     is_verbatim: ClassVar[bool] = True
     """What the provider reports in the stream is in the client's own dialect."""
+    said_in: ClassVar[tuple[bytes, ...]]
+    """How members begin that hold what the model generates: the name, a colon, and the quote or brace behind it."""
     max_held_bytes: ClassVar[int] = _MAX_HELD_BYTES
     """What may come before the first content, together with the event that brings it."""
 
@@ -75,12 +104,25 @@ class PassthroughStream(ABC):
         self.is_finished = False
         self.error: bytes | None = None
         self.usage: Usage = NOT_REPORTED
+        self._spoken = 0
+        self._unread: list[bytes] = []
+        """What has passed and is not in `_spoken` yet: counting piece by piece would cost more than passing it on."""
         self._trailer = trailer
         self._cutter = EventCutter()
         self._held: list[bytes] = []
         self._held_bytes = 0
         self._new_member = b"" if requested_model is None else b'"model":' + msgspec.json.encode(requested_model)
         self._old_member = b""
+
+    @property
+    def spoken(self) -> int:
+        """Bytes of text, reasoning and arguments so far: for when nobody says how many tokens they are."""
+        self._count()
+        return self._spoken
+
+    def _count(self) -> None:
+        self._spoken += spoken_in(b"".join(self._unread), self.said_in, len(self._unread))
+        self._unread.clear()
 
     @abstractmethod
     def judge(self, event: bytes) -> Verdict:
@@ -122,6 +164,9 @@ class PassthroughStream(ABC):
         batch = self._cutter.feed(data)
         if not batch:
             return b""
+        self._unread.append(batch)
+        if len(self._unread) == _UNREAD or len(batch) > _LARGE_BATCH:
+            self._count()
         if self.has_content:
             for pattern in self.close_look:
                 if pattern in batch:

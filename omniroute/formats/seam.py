@@ -50,12 +50,16 @@ def overlap(sent: str, text: str, gap: str = "") -> int:
 
 def added(first: Usage, second: Usage) -> Usage:
     """Return the tokens of two answers together; what only one of them reports counts as reported."""
-    names = (name for name in first.__struct_fields__ if name != "is_estimated")
+    names = (name for name in first.__struct_fields__ if not name.startswith("is_"))
     sums: dict[str, int | None] = {}
     for name in names:
         one, other = getattr(first, name), getattr(second, name)
         sums[name] = other if one is None else one if other is None else one + other
-    return Usage(**sums, is_estimated=first.is_estimated or second.is_estimated)
+    return Usage(
+        **sums,
+        is_input_estimated=first.is_input_estimated or second.is_input_estimated,
+        is_output_estimated=first.is_output_estimated or second.is_output_estimated,
+    )
 
 
 class Seam:
@@ -106,6 +110,16 @@ class Seam:
     def usage(self) -> Usage:
         """Tokens of both answers."""
         return added(self._spent, self._own)
+
+    @property
+    def own_usage(self) -> Usage:
+        """What the second provider has reported of its own part."""
+        return self._own
+
+    @property
+    def own_characters(self) -> int:
+        """How much the second provider has said."""
+        return self._estimates.characters
 
     def events(self, events: list[Event]) -> list[Event]:
         """Return what the client is to see of these events."""

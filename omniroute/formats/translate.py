@@ -263,6 +263,11 @@ class TranslatedStream:
         self._open: int | None = None
         self._is_calling = False
 
+    @property
+    def spoken(self) -> int:
+        """Characters of text, reasoning and arguments so far."""
+        return self._estimates.characters
+
     def go_on(self, parser: StreamParser, way_back: Turning, open_block: int) -> None:
         """Let another provider's stream end this answer, which has broken off in a block."""
         self._parser, self._way_back = parser, way_back

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
@@ -26,26 +26,64 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     audio_in: int | None = None
     audio_out: int | None = None
     web_searches: int | None = None
-    is_estimated: bool = False
-    """At least one count is ours, not the provider's."""
+    is_input_estimated: bool = False
+    """The input is ours, not the provider's."""
+    is_output_estimated: bool = False
+
+    @property
+    def is_estimated(self) -> bool:
+        """Whether at least one count is ours, not the provider's."""
+        return self.is_input_estimated or self.is_output_estimated
 
     def merge(self, later: Usage) -> Usage:
-        """Return these counts with every count that `later` reports in its place: reports are cumulative, not added."""
+        """Return the largest of each count: reports are cumulative and not added, and some hosts end with zeros.
+
+        A count of ours gives way to the provider's, whichever is larger.
+        """
         if self is NOT_REPORTED or self is later:
             return later
+        one, other = self, later
+        if one.is_input_estimated is not other.is_input_estimated and None not in (one.input, other.input):
+            one, other = _without_guess(one, other, "input")
+        if one.is_output_estimated is not other.is_output_estimated and None not in (one.output, other.output):
+            one, other = _without_guess(one, other, "output")
         # Written out: some providers report with every piece of text, and each report is merged several times.
         return Usage(
-            self.input if later.input is None else later.input,
-            self.output if later.output is None else later.output,
-            self.cache_read if later.cache_read is None else later.cache_read,
-            self.cache_write if later.cache_write is None else later.cache_write,
-            self.cache_write_1h if later.cache_write_1h is None else later.cache_write_1h,
-            self.reasoning if later.reasoning is None else later.reasoning,
-            self.audio_in if later.audio_in is None else later.audio_in,
-            self.audio_out if later.audio_out is None else later.audio_out,
-            self.web_searches if later.web_searches is None else later.web_searches,
-            later.is_estimated,
+            one.input if (new := other.input) is None or ((old := one.input) is not None and old >= new) else new,
+            one.output if (new := other.output) is None or ((old := one.output) is not None and old >= new) else new,
+            one.cache_read
+            if (new := other.cache_read) is None or ((old := one.cache_read) is not None and old >= new)
+            else new,
+            one.cache_write
+            if (new := other.cache_write) is None or ((old := one.cache_write) is not None and old >= new)
+            else new,
+            one.cache_write_1h
+            if (new := other.cache_write_1h) is None or ((old := one.cache_write_1h) is not None and old >= new)
+            else new,
+            one.reasoning
+            if (new := other.reasoning) is None or ((old := one.reasoning) is not None and old >= new)
+            else new,
+            one.audio_in
+            if (new := other.audio_in) is None or ((old := one.audio_in) is not None and old >= new)
+            else new,
+            one.audio_out
+            if (new := other.audio_out) is None or ((old := one.audio_out) is not None and old >= new)
+            else new,
+            one.web_searches
+            if (new := other.web_searches) is None or ((old := one.web_searches) is not None and old >= new)
+            else new,
+            one.is_input_estimated or other.is_input_estimated,
+            one.is_output_estimated or other.is_output_estimated,
         )
+
+
+def _without_guess(one: Usage, other: Usage, count: str) -> tuple[Usage, Usage]:
+    """Take a count out of that usage of the two in which it is ours."""
+    flag = f"is_{count}_estimated"
+    changes: dict[str, Any] = {count: None, flag: False}
+    if getattr(one, flag):
+        return msgspec.structs.replace(one, **changes), other
+    return one, msgspec.structs.replace(other, **changes)
 
 
 NOT_REPORTED = Usage()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from typing import Final
 from urllib.parse import quote
 
@@ -27,6 +28,15 @@ _LEAST_SECRET: Final = 8
 
 CANCELLED: Final = Failure("cancelled", FailureClass.CANCELLED)
 """An attempt that neither served nor failed: the client left, the server stopped, or somebody else was faster."""
+
+
+_UPSTREAM_ID: Final = re.compile(r"[\x21-\x7e]{1,200}")
+
+
+def upstream_id(headers: Mapping[str, str]) -> str | None:
+    """Return what a provider calls the request, where it is what it claims to be."""
+    identity = headers.get("x-request-id") or headers.get("request-id")
+    return identity if identity is not None and _UPSTREAM_ID.fullmatch(identity) else None
 
 
 def says_stream(response: UpstreamResponse) -> bool:
@@ -82,15 +92,21 @@ def is_json_object(body: bytes) -> bool:
     return True
 
 
-def read_all(response: UpstreamResponse, timeout_s: float, limit: int, now: Callable[[], float]) -> bytes:
-    """Read a body to its end.
+def read_all(
+    response: UpstreamResponse,
+    timeout_s: float,
+    limit: int,
+    now: Callable[[], float],
+    parts: list[bytes] | None = None,
+) -> bytes:
+    """Read a body to its end; `parts` has what has come of it, also where it never comes to that.
 
     Raises:
         UpstreamTimeout: it was not complete after `timeout_s`.
         UpstreamProtocolError: it is larger than `limit` bytes, or broke off.
     """
     give_up_at = now() + timeout_s
-    parts: list[bytes] = []
+    parts = [] if parts is None else parts
     size = 0
     while True:
         try:

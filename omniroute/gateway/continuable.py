@@ -116,6 +116,16 @@ class Continuable:
         return self._stream.usage if self._seam is None or not self._seam.has_content else self._seam.usage
 
     @property
+    def spoken(self) -> int:
+        """See the stream."""
+        return self._stream.spoken
+
+    @property
+    def seam(self) -> Seam | None:
+        """Where another provider goes on; None where none does."""
+        return self._seam
+
+    @property
     def is_verbatim(self) -> bool:
         """See the stream."""
         return self._stream.is_verbatim
@@ -166,6 +176,11 @@ class LastEnd:
     def usage(self) -> Usage:
         """See the stream."""
         return self._framed.usage
+
+    @property
+    def spoken(self) -> int:
+        """See the stream."""
+        return self._framed.spoken
 
     @property
     def is_verbatim(self) -> bool:

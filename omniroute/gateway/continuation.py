@@ -16,7 +16,7 @@ import msgspec
 from omniroute.errors import OmniRouteError
 from omniroute.formats.canonical import Answer, Block, Message, Request, Role, Text, ToolCall
 from omniroute.formats.codec import StreamParser
-from omniroute.formats.estimates import CHARACTERS_PER_TOKEN, Estimates, prompt_tokens
+from omniroute.formats.estimates import Estimates, prompt_tokens, settled
 from omniroute.formats.foreign import call_as_text
 from omniroute.formats.losses import SPELLING
 from omniroute.formats.reasoning import is_wanted
@@ -98,12 +98,10 @@ def torn_of(opened: OpenStream, inquiry: Inquiry) -> Torn | None:
     if len(journal.all_text) < LEAST_CHARACTERS:
         return None
     reported = continuable.usage
-    used = max(reported.output or 0, -(-journal.characters // CHARACTERS_PER_TOKEN))
+    spent = settled(reported, prompt=prompt_tokens(request), characters=journal.characters, is_whole=False)
+    used = spent.output or 0
     if request.max_output is not None and used > MOST_OF_OUTPUT * request.max_output:
         return None
-    is_estimated = reported.is_estimated or reported.input is None or reported.output != used
-    input_ = prompt_tokens(request) if reported.input is None else reported.input
-    spent = msgspec.structs.replace(reported, input=input_, output=used, is_estimated=is_estimated)
     return Torn(opened.stream, continuable, journal.answer, used, spent)
 
 
@@ -168,12 +166,12 @@ class LastPart(Translation):
         continuable = torn.continuable
         journal = continuable.journal
         assert journal.open is not None  # noqa: S101 - the open text
-        if isinstance(continuable.trailer, StreamTrailer):
-            continuable.trailer.note_seam(torn.offset, self._target)
         estimates = Estimates(prompt_tokens(self.asked()), at_start=False)
         seam = Seam(
             self.way_back(), estimates, index=journal.open[0], sent=journal.text, gap=self._gap, spent=torn.spent
         )
+        if isinstance(continuable.trailer, StreamTrailer):
+            continuable.trailer.note_seam(torn.offset, self._target, seam)
         continuable.go_on(parser, seam, inquiry.dialect.new_renderer, inquiry.reply(continuable.trailer))
         return LastEnd(torn.framed, seam)
 

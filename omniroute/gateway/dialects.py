@@ -91,6 +91,11 @@ class RelayedStream(Protocol):
         ...
 
     @property
+    def spoken(self) -> int:
+        """About how many characters the model has generated so far: text, reasoning and arguments."""
+        ...
+
+    @property
     def is_verbatim(self) -> bool:
         """Whether the provider's error is in the client's own dialect."""
         ...

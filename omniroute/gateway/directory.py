@@ -17,8 +17,11 @@ from omniroute.errors import InvalidRequest, ModelNotFound, NotFound
 from omniroute.formats.canonical import Effort
 from omniroute.formats.effort import split_effort
 from omniroute.formats.wire import WireFormat
-from omniroute.gateway.options import account_of, implicit_account, option_of
+from omniroute.gateway.options import BILLED, account_of, cost_kind_of, implicit_account, option_of
+from omniroute.money.book import PriceBook
+from omniroute.money.tariff import Tariff
 from omniroute.providers.catalog import Catalogue
+from omniroute.providers.list_prices import list_prices
 from omniroute.providers.makers import makers_of
 from omniroute.providers.requests import Endpoint, NotUsable, prepare, provider_of_node
 from omniroute.providers.spec import AuthKind, Model, ModelKind, Provider, ProviderStatus, Tier
@@ -34,6 +37,8 @@ _CACHED_NAMES: Final = 4096
 _SUGGESTIONS: Final = 3
 _CACHED_OPTIONS: Final = 8192
 _TIERS: Final = tuple(Tier)
+_DEPENDED_ON: Final = ("connections", "nodes", "prices")
+"""Parts of a snapshot."""
 _UNFIT: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\\\u2028\u2029\ud800-\udfff]|^/|/$|\.\.|(?:^|/)\.(?:/|$)")
 _GEMINI_PREFIX: Final = "models/"
 _LONG_WINDOW: Final = "[1m]"
@@ -49,6 +54,9 @@ class Target:
         endpoints: the addresses that serve it, by format.
         facts: what the catalogue knows about the model; None for one that it does not list.
         effort: how hard it shall think, where the caller said so in the name.
+        tariff: what it costs; None where nobody said.
+        cost_kind: `billed`; `subscription`, whose cost is a list value; or `free`, which costs nothing whatever the
+            tariff says.
     """
 
     provider: Provider
@@ -57,6 +65,8 @@ class Target:
     endpoints: Mapping[WireFormat, Endpoint]
     facts: Model | None
     effort: Effort | None = None
+    tariff: Tariff | None = None
+    cost_kind: str = BILLED
 
     @property
     def name(self) -> str:
@@ -107,6 +117,7 @@ class Directory:
         "_legs",
         "_options",
         "_providers",
+        "prices",
         "problems",
     )
 
@@ -117,6 +128,7 @@ class Directory:
         providers: Mapping[str, Provider],
         legs: Mapping[str, tuple[Leg, ...]],
         problems: Mapping[str, str],
+        prices: PriceBook,
         default_context: int,
     ) -> None:
         self._catalogue = catalogue
@@ -129,6 +141,8 @@ class Directory:
         self._options: dict[tuple[str, str, Effort | None], Option] = {}
         self.problems: Mapping[str, str] = problems
         """Why active connections cannot be used, by connection id."""
+        self.prices = prices
+        """What every model costs at every provider and node."""
 
     @classmethod
     def compile(cls, snapshot: Snapshot, catalogue: Catalogue, *, default_context: int = DEFAULT_CONTEXT) -> Directory:
@@ -153,6 +167,7 @@ class Directory:
             providers=_by_name(catalogue, nodes),
             legs={provider_id: tuple(some) for provider_id, some in legs.items()},
             problems=problems,
+            prices=PriceBook(snapshot.prices, list_prices(catalogue)),
             default_context=default_context,
         )
 
@@ -285,12 +300,16 @@ class Directory:
         if found is not None:
             return found
         facts = self._catalogue.models_of(provider.id).get(model)
+        tariff = self.prices.tariff(provider.id, model)
+        kind = cost_kind_of(provider, facts, tariff)
         handles = {}
         for leg in self._legs[provider.id]:
             endpoints = leg.endpoints
             if facts is not None and facts.formats:
                 endpoints = {key: endpoint for key, endpoint in endpoints.items() if key in facts.formats}
-            handles[leg.connection_id] = Target(provider, leg.connection_id, model, endpoints, facts, effort)
+            handles[leg.connection_id] = Target(
+                provider, leg.connection_id, model, endpoints, facts, effort, tariff, kind
+            )
         window = self.context_of(provider, facts)
         made = option_of(
             provider,
@@ -299,6 +318,7 @@ class Directory:
             self._accounts[provider.id],
             window=None if window.is_assumed else window.tokens,
             effort=None if effort is None else effort.value,
+            tariff=tariff,
             handles=handles,
         )
         if len(self._options) >= _CACHED_OPTIONS:
@@ -450,7 +470,7 @@ class Directories:
         self.current = Directory.compile(snapshot, catalogue, default_context=default_context)
 
     def rebuild(self, snapshot: Snapshot) -> None:
-        """Follow a new snapshot; one whose connections and nodes are the same keeps the compiled view."""
+        """Follow a new snapshot; one whose connections, nodes and prices are the same keeps the compiled view."""
         known, self._of = self._of, snapshot
-        if snapshot.connections != known.connections or snapshot.nodes != known.nodes:
+        if any(getattr(snapshot, name) != getattr(known, name) for name in _DEPENDED_ON):
             self.current = Directory.compile(snapshot, self.catalogue, default_context=self._default_context)

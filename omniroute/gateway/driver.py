@@ -17,6 +17,7 @@ from omniroute.gateway.clocks import Clocks
 from omniroute.gateway.continuation import Continuation, Torn, last_part_of
 from omniroute.gateway.directory import Target
 from omniroute.gateway.exchange import Inquiry, can_be_asked
+from omniroute.gateway.features import length_of
 from omniroute.gateway.handover import Call, Handover, OpenStream, Refusal, WholeAnswer
 from omniroute.gateway.hedging import Ended, Hedging, Race
 from omniroute.gateway.knobs import Refusals
@@ -104,6 +105,7 @@ class Driver:
         """
         errand, config = self._errand, route.config
         errand.config = config
+        errand.note_answer = route.note_answer
         errand.is_hurried = config.timeout_ms is not None
         if config.timeout_ms is not None:
             errand.deadline = self._started + min(self._clocks.before_commit_s, config.timeout_ms / 1000)
@@ -191,6 +193,7 @@ class Driver:
             return ended, None
         headers = ended.headers if isinstance(ended, WholeAnswer) else ended.response.headers
         route.opened(candidate, leg.started_at, paused_until=self._paused_until(headers))
+        leg.serve(ended)
         return Success(), ended
 
     # --- two at once -------------------------------------------------------------------------------------------------
@@ -243,7 +246,7 @@ class Driver:
         for leg in (head, hedge):
             ended = race.outcome(leg) or CANCELLED
             if winner is not None and leg is not winner:
-                ended = leg.lose(ended, prompt_tokens=route.asked.features.estimated_input)
+                ended = leg.lose(ended, prompt_tokens=length_of(self._inquiry))
             elif isinstance(ended, Exception) and not isinstance(ended, UnsupportedFeature):
                 fault = ended if leg is head else fault
                 ended = _OUR_FAULT
@@ -263,7 +266,8 @@ class Driver:
         race.stop()
         for leg in race.legs:
             ended = race.outcome(leg) or CANCELLED
-            self._conclude(route, leg, leg.lose(ended, prompt_tokens=route.asked.features.estimated_input))
+            lost = leg.lose(ended, prompt_tokens=length_of(self._inquiry), has_won=False)
+            self._conclude(route, leg, lost)
 
     # --- after a break -----------------------------------------------------------------------------------------------
 
@@ -278,8 +282,9 @@ class Driver:
         errand = self._errand
         errand.deadline, errand.is_hurried = self._now() + self._clocks.before_commit_s, False
         record = errand.settlement.record
-        errand.settlement.note_broken(failure)
-        route.draft.broke_off(failure, offset=torn.offset, tokens=(torn.spent.input, torn.spent.output))
+        cost = errand.settlement.breaks_off(failure, torn.spent)
+        tokens = torn.spent.input, torn.spent.output
+        route.draft.broke_off(failure, offset=torn.offset, tokens=tokens, cost_nano_usd=cost)
         first = record.provider, record.model, record.connection_id, record.upstream_format
         for candidate in route.finishers():
             if not can_be_asked(self._inquiry.dialect, target_of(candidate)):
@@ -289,10 +294,12 @@ class Driver:
             leg = Leg(errand, candidate, Kind.CONTINUATION, lambda inquiry, target: last_part_of(inquiry, target, torn))
             outcome, served = self._carry_out(route, leg)
             if isinstance(served, OpenStream):
+                errand.settlement.goes_on(torn.continuable.seam)
                 return served
             if not isinstance(outcome, PassedOver):
                 break
         record.provider, record.model, record.connection_id, record.upstream_format = first
+        errand.settlement.goes_on(None)
         return None
 
     # --- afterwards --------------------------------------------------------------------------------------------------

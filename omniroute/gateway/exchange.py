@@ -141,6 +141,11 @@ class Inquiry(msgspec.Struct):
         return self._request
 
     @property
+    def is_parsed(self) -> bool:
+        """Whether somebody has needed the canonical request."""
+        return self._request is not None
+
+    @property
     def is_marked(self) -> bool:
         """Whether the body carries what only we understand, such as tokens that we wrapped: it cannot go as it is.
 

@@ -9,16 +9,17 @@ conversation of nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from math import ceil
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
 from omniroute.errors import OmniRouteError
 from omniroute.formats.canonical import Block, Effort, Media, MediaKind, Request, SourceKind, ToolResult
-from omniroute.formats.codec import no_pause
+from omniroute.formats.codec import Pause, no_pause
 from omniroute.formats.reasoning import effort_of
 from omniroute.formats.splice import TopLevel
 from omniroute.formats.token_estimate import estimate_media
@@ -76,6 +77,33 @@ def features_of(
     )
 
 
+def length_of(inquiry: Inquiry) -> int:
+    """Return about how many tokens a request is, without parsing it for that.
+
+    Media that is not inline counts only where the request has been parsed already.
+    """
+    if inquiry.is_parsed:
+        return _estimated(inquiry.top, inquiry.dialect.format, _media(inquiry))
+    count, size = _inline(inquiry.top.body)
+    return count * IMAGE_TOKENS + _text_tokens(inquiry.top, inquiry.dialect.format, other_bytes=size)
+
+
+def _inline(body: bytes) -> tuple[int, int]:
+    """Return how many pieces of media stand in a body, and how many bytes they are."""
+    count = total = 0
+    for mark in _INLINE_MARKS:
+        place = body.find(mark)
+        while place >= 0:
+            start = place + len(mark)
+            end = body.find(b'"', start)
+            if end < 0:
+                break
+            if end - start > _LEAST_MEDIA:
+                count, total = count + 1, total + end - start
+            place = body.find(mark, end)
+    return count, total
+
+
 @dataclass(frozen=True, slots=True)
 class _Seen:
     """What the body says."""
@@ -97,22 +125,13 @@ def _looked_at(inquiry: Inquiry) -> _Seen:
     if names is not None:
         needs.add(Need.TOOLS)
     settings = _settings(top, dialect)
-    max_output, effort, is_word = None, None, False
-    if settings is not None:
-        max_output = settings.max_output
-        if settings.output is not None and settings.output.schema is not None:
-            needs.add(Need.SCHEMA)
-        if settings.audio_output is not None:
-            needs.add(Need.AUDIO)
-        if settings.reasoning is not None:
-            effort, is_word = effort_of(settings.reasoning), settings.reasoning.effort is not None
-    if is_word and effort in _HARD:  # a budget or a switch is a wish that models without reasoning may pass over
-        needs.add(Need.REASONING)
+    needs.update(settings.needs)
+    effort = settings.effort
     media = _media(inquiry)
     needs.update(_NEEDS[one.kind] for one in media if one.source is not SourceKind.TEXT)
     return _Seen(
         estimated_input=_estimated(top, dialect.format, media),
-        max_output=max_output,
+        max_output=settings.max_output,
         needs=frozenset(needs),
         task=_task(names or (), effort),
         effort=None if effort is None else effort.value,
@@ -156,22 +175,58 @@ _NOTHING_SAID: Final = {
 }
 
 
-def _settings(top: TopLevel, dialect: Dialect) -> Request | None:
-    """Return the settings of a request, as a request with nothing else in it; None where it has none that we read.
+_MOST_KEPT_BYTES: Final = 2048
 
-    What cannot be read counts as not said: a provider of the format may know better.
+
+class _Settings(NamedTuple):
+    """What a request's settings say."""
+
+    max_output: int | None = None
+    needs: tuple[Need, ...] = ()
+    effort: Effort | None = None
+
+
+_NO_SETTINGS: Final = _Settings()
+
+
+def _settings(top: TopLevel, dialect: Dialect) -> _Settings:
+    """Return what the settings of a request say, read by themselves.
+
+    A client sends the same ones with each request: how they were read is remembered, unless they are long.
     """
     spans, body = top.spans, top.body
     found = [(name, spans[name]) for name in _SETTINGS[dialect.format] if name in spans]
     if not found:
-        return None
-    conversation = dialect.conversation[0]
-    members = [b'{"model":"-","%b":%b' % (conversation.encode(), _NOTHING_SAID[conversation])]
-    members += [b'"%b":%b' % (name.encode(), body[start:end]) for name, (start, end) in found]
+        return _NO_SETTINGS
+    members = [b'"%b":%b' % (name.encode(), body[start:end]) for name, (start, end) in found]
+    written = b",".join(members)
+    read = _read_again if len(written) <= _MOST_KEPT_BYTES else _read
+    return read(dialect.parse_request, dialect.conversation[0], written)
+
+
+def _read(parse: Callable[[bytes, Pause], Request], conversation: str, written: bytes) -> _Settings:
+    """Read settings as those of a request with nothing else in it.
+
+    What cannot be read counts as not said: a provider of the format may know better.
+    """
+    nothing = _NOTHING_SAID[conversation]
     try:
-        return dialect.parse_request(b",".join(members) + b"}", no_pause)
+        request = parse(b'{"model":"-","%b":%b,%b}' % (conversation.encode(), nothing, written), no_pause)
     except OmniRouteError:
-        return None
+        return _NO_SETTINGS
+    needs: list[Need] = []
+    if request.output is not None and request.output.schema is not None:
+        needs.append(Need.SCHEMA)
+    if request.audio_output is not None:
+        needs.append(Need.AUDIO)
+    effort = None if request.reasoning is None else effort_of(request.reasoning)
+    is_word = request.reasoning is not None and request.reasoning.effort is not None
+    if is_word and effort in _HARD:  # a budget or a switch is a wish that models without reasoning may pass over
+        needs.append(Need.REASONING)
+    return _Settings(request.max_output, tuple(needs), effort)
+
+
+_read_again: Final = lru_cache(maxsize=512)(_read)
 
 
 # --- tools and task --------------------------------------------------------------------------------------------------
@@ -257,14 +312,24 @@ def _media(inquiry: Inquiry) -> tuple[Media, ...]:
     """Return the media of a request; none where it cannot be read, which its provider will say."""
     top = inquiry.top
     marks = _MEDIA_MARKS[inquiry.dialect.format]
-    spans = [top.spans[member] for member in _CONVERSATIONS if member in top.spans]
-    if "images" not in top.spans and not any(top.body.find(mark, *span) >= 0 for span in spans for mark in marks):
+    if "images" not in top.spans and not _has_mark(top, marks):
         return ()
     try:
         request = inquiry.request
     except OmniRouteError:
         return ()
     return tuple(_media_of(block for message in (*request.system, *request.messages) for block in message.blocks))
+
+
+def _has_mark(top: TopLevel, marks: tuple[bytes, ...]) -> bool:
+    for member in _CONVERSATIONS:
+        span = top.spans.get(member)
+        if span is None:
+            continue
+        for mark in marks:
+            if top.body.find(mark, *span) >= 0:
+                return True
+    return False
 
 
 def _media_of(blocks: Iterable[Block]) -> Iterator[Media]:
@@ -277,11 +342,13 @@ def _media_of(blocks: Iterable[Block]) -> Iterator[Media]:
 
 # --- length ----------------------------------------------------------------------------------------------------------
 
-_TEXTS: Final = (
-    *_CONVERSATIONS,
-    *("system", "instructions", "systemInstruction", "system_instruction"),
-    *_TOOL_MEMBERS,
-    *("response_format", "text", "output_config", "output_format", "format"),
+_TEXTS: Final = frozenset(
+    (
+        *_CONVERSATIONS,
+        *("system", "instructions", "systemInstruction", "system_instruction"),
+        *_TOOL_MEMBERS,
+        *("response_format", "text", "output_config", "output_format", "format"),
+    )
 )
 """Members that the model reads."""
 _OPAQUE: Final[Mapping[WireFormat, tuple[bytes, ...]]] = {
@@ -291,6 +358,8 @@ _OPAQUE: Final[Mapping[WireFormat, tuple[bytes, ...]]] = {
 }
 """Members with what providers sealed for themselves: base64 that no model reads."""
 
+_INLINE_MARKS: Final = (b";base64,", b'"data":"', b'"data": "')
+_LEAST_MEDIA: Final = 256
 _PIECE: Final = 256
 _PIECES: Final = 32
 _NOT_CJK: Final = bytes(code for code in range(256) if not 0xE3 <= code <= 0xED)
@@ -300,18 +369,22 @@ _ESCAPED: Final = re.compile(rb"\\u([0-9a-fA-F]{4})")
 
 def _estimated(top: TopLevel, wire_format: WireFormat, media: Iterable[Media]) -> int:
     """Return about how many tokens a request is."""
-    written = sum(end - start for start, end in (top.spans[name] for name in _TEXTS if name in top.spans))
-    tokens = 0
+    tokens = size = 0
     for one in media:
         if one.source is SourceKind.TEXT:
             continue
         tokens += IMAGE_TOKENS if one.kind is MediaKind.IMAGE else estimate_media(one, wire_format, "")
-        written -= len(one.data)
-    written -= _opaque_bytes(top, wire_format)
+        size += len(one.data)
+    return tokens + _text_tokens(top, wire_format, other_bytes=size)
+
+
+def _text_tokens(top: TopLevel, wire_format: WireFormat, *, other_bytes: int) -> int:
+    written = sum([end - start for name, (start, end) in top.spans.items() if name in _TEXTS])
+    written -= other_bytes + _opaque_bytes(top, wire_format)
     saved, cjk = _make_up(top.body)
     text = max(0.0, written - saved)
     cjk = min(cjk, text)
-    return tokens + ceil((text - cjk) / BYTES_PER_TOKEN + cjk / CJK_BYTES_PER_TOKEN)
+    return ceil((text - cjk) / BYTES_PER_TOKEN + cjk / CJK_BYTES_PER_TOKEN)
 
 
 def _opaque_bytes(top: TopLevel, wire_format: WireFormat) -> int:

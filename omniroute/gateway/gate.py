@@ -27,6 +27,7 @@ __all__ = ["Board", "Gate", "GateStats", "QueueState", "Refused", "Ticket"]
 _WAKE: Final = Terms(paces=(Pace("wake", 0.1),))
 """Requests that waited for the end of a rest go on one by one."""
 _ANY_DEPTH: Final = 1 << 30
+_NO_PRESSURE: Final = (0.0, False)
 
 
 def _as_it_was(account: Account) -> Account:
@@ -238,10 +239,12 @@ class Gate:
 
         As this worker learned when it last asked: nothing is asked for this.
         """
+        if not self._lanes:  # plans ask this of every account, and most workers have none
+            return _NO_PRESSURE
         lane = self._lanes.get(_name_of(account_id))
         block = None if lane is None else lane.known_block()
         if lane is None or block is None:
-            return 0.0, False
+            return _NO_PRESSURE
         return lane.until(block) or 0.0, block.reason is Reason.CONCURRENCY_FULL
 
     def queues(self) -> tuple[QueueState, ...]:

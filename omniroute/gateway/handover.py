@@ -77,6 +77,8 @@ class WholeAnswer:
     target: Target
     headers: Mapping[str, str]
     """The provider's."""
+    characters: int = 0
+    """About how many the model generated, where nobody says how many tokens they are."""
 
 
 class Mending(Protocol):

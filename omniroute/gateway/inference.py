@@ -12,14 +12,16 @@ Nothing here reads Flask's context or the database.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
-from omniroute.errors import InternalError, ServerDraining, UrlBlocked
+from omniroute.errors import InternalError, RequestCancelled, ServerDraining, UrlBlocked
 from omniroute.formats.canonical import Token
 from omniroute.formats.codec import Pause
 from omniroute.formats.splice import TopLevel
 from omniroute.gateway.accounting import Observer, RequestLog, Settlement
+from omniroute.gateway.admission import Admission, Allowance, Ask, Rules
+from omniroute.gateway.admission_errors import refused
 from omniroute.gateway.clocks import Clocks
 from omniroute.gateway.dialects import DIALECTS, Dialect
 from omniroute.gateway.driver import Driver
@@ -47,6 +49,7 @@ from omniroute.gateway.session_keys import SessionKeys
 from omniroute.records import RequestRecord
 from omniroute.routing.hedging import Shares
 from omniroute.routing.options import Block
+from omniroute.routing.values import value
 
 _RESERVE_SCOPE: Final = "reserve:use"
 
@@ -56,13 +59,14 @@ def _refuse_url(url: str) -> tuple[str, ...]:
     raise UrlBlocked
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Begun:
-    """A planned request, what to show for its session, and what of it was ignored."""
+    """A planned request, what to show for its session, what of it was ignored, and what limits its caller."""
 
     route: Route
     session: str | None
     warnings: tuple[str, ...]
+    rules: Rules | None = None
 
 
 class Inference:
@@ -84,6 +88,7 @@ class Inference:
         sends_comments: bool = True,
         check_media_url: Callable[[str], tuple[str, ...]] = _refuse_url,
         responses: ResponseStore | None = None,
+        admission: Admission | None = None,
     ) -> None:
         """`now` is a monotonic clock, `wall` the time of day, both in seconds.
 
@@ -94,7 +99,7 @@ class Inference:
         self._sessions = sessions
         self._knobs = Refusals(now=now)
         self._shares = Shares()
-        self._sleep = sleep
+        self.sleep = sleep
         self._transport = transport
         self._request_log = request_log
         self._observer = observer
@@ -102,6 +107,7 @@ class Inference:
         self._media = MediaFetch(transport, check_url=check_media_url, now=now)
         self._reasoning = ReasoningStore(now=now)
         self.responses: ResponseStore = responses or NoResponses()
+        self.admission = admission
         self.clocks = clocks
         self.now = now
         self.wall = wall
@@ -140,7 +146,15 @@ class Inference:
     def end_all(self) -> None:
         """End every run in flight with an error that tells the client to try again: the drain time is over."""
         for run in list(self.runs.values()):
-            run.stop_for_drain()
+            run.stop(ServerDraining(retry_after_s=5, should_retry=True))
+
+    def cancel(self, request_id: str) -> bool:
+        """End one run in flight with an error that says so; False if it is not one of this worker."""
+        run = self.runs.get(request_id)
+        if run is None or run.settlement.is_settled:
+            return False
+        run.stop(RequestCancelled(should_retry=False))
+        return True
 
     def resolve(self, model: str | None, call: Call) -> Resolved:
         """Return what a model name stands for and what of it the caller may use; see :class:`Resolver`."""
@@ -158,9 +172,17 @@ class Inference:
         session = self._sessions.find(
             call.caller.key_id, asks, inquiry.top, inquiry.dialect.format, derives=not is_plain
         )
+        rules = None if self.admission is None else self.admission.rules_of(call.caller)
         features = features_of(
-            inquiry, asks, key_id=call.caller.key_id, session=session, is_plain=is_plain, may_reserve=_may_reserve(call)
+            inquiry,
+            asks,
+            key_id=call.caller.key_id,
+            session=session,
+            is_plain=is_plain and not (rules is not None and rules.is_measured),
+            may_reserve=_may_reserve(call),
         )
+        if rules is not None and rules.needs_price:
+            features = replace(features, needs_price=True)
         pin = asks.connection_id if origin is None else origin.connection_id
         if pin is not None:
             features = replace(features, connection_id=pin)
@@ -175,7 +197,36 @@ class Inference:
             route.pin_gone = origin_gone()
         elif pin is not None:
             route.pin_gone = pin_gone(pin)
-        return Begun(route, session.shown, (*asks.warnings, *session.warnings))
+        return Begun(route, session.shown, (*asks.warnings, *session.warnings), rules)
+
+    def admit(self, call: Call, begun: Begun) -> tuple[Route, Allowance | None]:
+        """Let a planned request in; its plan is made anew where a limit leaves some of the targets out.
+
+        Raises:
+            OmniRouteError: a budget or a limit of the caller is in the way.
+        """
+        rules, route = begun.rules, begun.route
+        if rules is None or self.admission is None:
+            return route, None
+        nano_usd, tokens = route.expected() if rules.is_measured else (0, 0)
+        session = route.asked.features.session
+        allowance = self.admission.admit(rules, Ask(call.request_id, nano_usd, tokens, session))
+        if not allowance.blocked:
+            return route, allowance
+        resolved = route.resolved
+        permits = allowance.permits(resolved.permits)
+        if not any(permits(option, account) for option in resolved.options for account in option.accounts):
+            self.admission.withdraw(allowance)
+            raise refused(allowance.blocked[0], self.wall())
+        narrowed = self.router.begin(
+            request_id=call.request_id,
+            requested=resolved.requested,
+            resolved=replace(resolved, permits=permits),
+            features=route.asked.features,
+            started=self.now(),
+        )
+        narrowed.pin_gone = route.pin_gone
+        return narrowed, allowance
 
     # --- parts of a run ----------------------------------------------------------------------------------------------
 
@@ -230,7 +281,7 @@ class Inference:
             started=started,
             now=self.now,
             wall=self.wall,
-            sleep=self._sleep,
+            sleep=self.sleep,
             sends_comments=self.sends_comments,
             knobs=self._knobs,
             shares=self._shares,

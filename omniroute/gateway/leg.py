@@ -16,6 +16,9 @@ from omniroute.errors import (
     UrlBlocked,
 )
 from omniroute.formats.error_shapes import is_error_body
+from omniroute.formats.estimates import settled
+from omniroute.formats.passthrough import spoken_in
+from omniroute.formats.seam import Seam
 from omniroute.formats.translate import ErrorInside
 from omniroute.formats.usage import NOT_REPORTED, Usage
 from omniroute.gateway.answers import (
@@ -26,12 +29,15 @@ from omniroute.gateway.answers import (
     is_json_object,
     read_all,
     says_stream,
+    upstream_id,
     without_secrets,
 )
+from omniroute.gateway.charges import Metered, metered
 from omniroute.gateway.clocks import Clocks
 from omniroute.gateway.continuable import Continuable
 from omniroute.gateway.directory import Target
 from omniroute.gateway.exchange import Exchange, Inquiry, exchange_with, exchange_without_tokens
+from omniroute.gateway.features import length_of
 from omniroute.gateway.handover import Call, OpenStream, WholeAnswer
 from omniroute.gateway.knobs import Refusals, droppable, without
 from omniroute.gateway.patience import extended, extension_s
@@ -53,6 +59,21 @@ _MAX_ERROR_BYTES: Final = 256 << 10
 _ERROR_WAIT_S: Final = 10.0
 """How long the body of a refusal is waited for: its status says most, and the next target waits meanwhile."""
 _UNSTREAMED: Final = re.compile(r"application/(?:[a-z.+-]*\+)?json|text/html|text/plain")
+_ANSWERED_IN: Final = (
+    b'"text":"',
+    b'"content":"',
+    b'"reasoning_content":"',
+    b'"reasoning":"',
+    b'"thinking":"',
+    b'"arguments":"',
+    b'"arguments":{',
+    b'"partial_json":"',
+    b'"refusal":"',
+    b'"args":{',
+    b'"delta":"',
+    b'"input":{',
+)
+"""See `PassthroughStream.said_in`: of whole answers, in all formats."""
 _UNREADABLE: Final = "The provider's answer is not readable text."
 
 Served = WholeAnswer | OpenStream
@@ -75,6 +96,10 @@ class Rejection:
     body: bytes
 
 
+def _unnoted(candidate: Candidate, status: int, headers: Mapping[str, str]) -> None:
+    del candidate, status, headers
+
+
 @dataclass(slots=True)
 class Errand:
     """What all attempts of one request share.
@@ -84,6 +109,7 @@ class Errand:
         is_hurried: the caller or the operator set that limit for this request.
         is_mendable: somebody else may finish a stream that breaks off.
         number: attempts that were begun.
+        note_answer: told of the status and headers of every answer.
         rejections: by the identity of their failure.
     """
 
@@ -101,6 +127,7 @@ class Errand:
     is_hurried: bool = False
     is_mendable: bool = False
     number: int = 0
+    note_answer: Callable[[Candidate, int, Mapping[str, str]], None] = _unnoted
     rejections: dict[int, Rejection] = field(default_factory=dict)
 
 
@@ -148,6 +175,8 @@ class Leg:
         self._target = target_of(candidate)
         self._tries: list[_Try] = []
         self._usage: Usage = NOT_REPORTED
+        """What was used without serving anybody."""
+        self._upstream_id: str | None = None
         self._headers_due_at: float | None = None
         self._before_content_s = 0.0
         self._said: tuple[str, tuple[str, ...]] = ("", ())
@@ -167,6 +196,9 @@ class Leg:
     def note(self, draft: Draft) -> None:
         """Write what happened into the books of the request."""
         candidate, target = self.candidate, self._target
+        cost = None
+        if self._tries and self._tries[-1].failure is not None and self._usage is not NOT_REPORTED:
+            cost = self._errand.settlement.charge(target, self._usage, self.kind.value, self._upstream_id)
         for one in self._tries:
             failure = one.failure
             self._errand.settlement.add_attempt(
@@ -194,8 +226,21 @@ class Leg:
                 failure=failure,
                 status=one.status,
                 tokens=(self._usage.input, self._usage.output),
+                cost_nano_usd=cost,
             )
         self._tries.clear()
+
+    def serve(self, served: Served) -> None:
+        """Let the books say that the client gets this answer."""
+        usage = served.usage if isinstance(served, WholeAnswer) else served.stream.usage
+        is_counted = usage.input is not None and not usage.is_input_estimated
+        self._errand.settlement.serves(
+            self._target,
+            self.kind.value,
+            # A provider that has not counted the prompt by now may never do it, and the request is gone by then.
+            prompt_tokens=0 if is_counted else length_of(self._errand.inquiry),
+            upstream_id=self._upstream_id,
+        )
 
     # --- beside another one ------------------------------------------------------------------------------------------
 
@@ -204,18 +249,21 @@ class Leg:
         self._note_target()
         self._errand.inquiry.warning, self._errand.inquiry.losses = self._said
 
-    def lose(self, outcome: Served | Failure | Exception, *, prompt_tokens: int) -> Failure:
-        """Let the books say that another one was faster; return what that means for the target.
+    def lose(self, outcome: Served | Failure | Exception, *, prompt_tokens: int, has_won: bool = True) -> Failure:
+        """Let the books say that it is not this one that serves; return what that means for the target.
 
         Args:
             outcome: what has come of it; `CANCELLED` where it was stopped.
             prompt_tokens: about how long the request is, for what the provider does not report.
+            has_won: another one was faster. A provider that was stopped for that has had its time to read the
+                request, whatever it says.
         """
+        known = None
         if isinstance(outcome, OpenStream):
-            self._usage = outcome.stream.usage
+            known = metered(outcome.stream)
             outcome.response.close()
         elif isinstance(outcome, WholeAnswer):
-            self._usage = outcome.usage
+            known = Metered(outcome.usage, outcome.characters)
         if isinstance(outcome, Failure) and outcome is not CANCELLED:
             return outcome
         failure = CANCELLED
@@ -223,7 +271,9 @@ class Leg:
             failure = failure_of(UpstreamTimeout("headers"))
         if self._tries:
             self._tries[-1] = replace(self._tries[-1], failure=failure)
-            self._usage = Usage(prompt_tokens or None, 0).merge(self._usage)
+            if known is not None or has_won:
+                known = known or Metered(NOT_REPORTED, is_whole=False)
+                self._usage = self._settled(known, prompt_tokens)
         return failure
 
     # --- once more ---------------------------------------------------------------------------------------------------
@@ -278,7 +328,9 @@ class Leg:
             answer_by = began + request.deadlines.total_s
             self._headers_due_at = began + request.deadlines.connect_s + request.deadlines.headers_s
             response = errand.send(request)
+            errand.note_answer(self.candidate, response.status, response.headers)
             self._headers_due_at = None
+            self._upstream_id = upstream_id(response.headers)
             clock.connected_ms = errand.settlement.elapsed_ms()
             if response.status >= 300:  # no redirect is followed: it would carry the credential elsewhere
                 failure = self._rejected(response, exchange)
@@ -386,18 +438,34 @@ class Leg:
         return failure
 
     def _read_whole(self, response: UpstreamResponse, exchange: Exchange, answer_by: float) -> WholeAnswer:
-        body = read_all(response, answer_by - self._errand.now(), MAX_ANSWER_BYTES, self._errand.now)
+        body = self._read_body(response, answer_by)
         is_stream = says_stream(response)
         if self._errand.config.response_validation and not self._errand.inquiry.dialect.sub_path:
             self._validate(exchange, body, is_stream=is_stream)
-        usage, body = exchange.whole(body, is_stream=is_stream)
-        return WholeAnswer(response.status, body, usage, self._target, response.headers)
+        usage, read = exchange.whole(body, is_stream=is_stream)
+        characters = spoken_in(body, _ANSWERED_IN) if usage.output is None else 0
+        return WholeAnswer(response.status, read, usage, self._target, response.headers, characters)
+
+    def _read_body(self, response: UpstreamResponse, answer_by: float) -> bytes:
+        """Read a whole answer; of one that never comes to its end the part that came was generated all the same."""
+        errand, parts = self._errand, list[bytes]()
+        try:
+            return read_all(response, answer_by - errand.now(), MAX_ANSWER_BYTES, errand.now, parts)
+        except BaseException:
+            if parts and parts[0].lstrip().startswith((b"{", b"data:", b"event:")):
+                known = Metered(NOT_REPORTED, spoken_in(b"".join(parts), _ANSWERED_IN), is_whole=False)
+                self._usage = self._settled(known, length_of(errand.inquiry))
+            raise
+
+    def _settled(self, known: Metered, prompt_tokens: int) -> Usage:
+        return settled(known.usage, prompt=prompt_tokens, characters=known.characters, is_whole=known.is_whole)
 
     def _validate(self, exchange: Exchange, body: bytes, *, is_stream: bool) -> None:
         answer = exchange.answer(body, is_stream=is_stream)
         problem = problem_of(answer, self._errand.config.response_validation)
         if problem is not None:
-            self._usage = answer.usage
+            known = Metered(answer.usage, spoken_in(body, _ANSWERED_IN))
+            self._usage = self._settled(known, length_of(self._errand.inquiry))
             raise InvalidAnswer(problem)
 
     def _read_until_content(self, response: UpstreamResponse, exchange: Exchange, within_s: float) -> OpenStream:
@@ -437,22 +505,25 @@ class Leg:
             f": x-omniroute-model={in_ascii(self._target.name)}\n"
             f": x-omniroute-provider={in_ascii(self._target.provider.prefix)}\n"
         )
-        return Trailer(head, errand.settlement, errand.number)
+        return Trailer(head, errand.settlement, errand.number, self._target)
 
 
 class Trailer:
     """Facts at the end of a stream, as comment lines. It lives as long as that, and so holds nothing of the request."""
 
-    __slots__ = ("_continued", "_head", "_number", "_settlement")
+    __slots__ = ("_continued", "_head", "_number", "_seam", "_settlement", "_target")
 
-    def __init__(self, head: str, settlement: Settlement, number: int) -> None:
+    def __init__(self, head: str, settlement: Settlement, number: int, target: Target) -> None:
+        self._target = target
+        self._seam: Seam | None = None
         self._continued = ""
         self._head = head
         self._settlement = settlement
         self._number = number
 
-    def note_seam(self, offset: int, target: Target) -> None:
+    def note_seam(self, offset: int, target: Target, seam: Seam) -> None:
         """Say that another target goes on with the answer after so many characters."""
+        self._target, self._seam = target, seam
         self._number = self._settlement.attempts + 1
         name = in_ascii(target.name)
         self._continued = f": x-omniroute-continued={offset}\n: x-omniroute-continued-model={name}\n"
@@ -463,8 +534,10 @@ class Trailer:
         tokens_out = "" if usage.output is None else f": x-omniroute-tokens-out={usage.output}\n"
         # What has been noted may be more, by a hedge; an answer that is over at once has not been noted yet.
         attempts = max(self._number, self._settlement.attempts)
+        told = self._settlement.quote(self._target, usage, self._seam)
+        cost = "".join(f": {name.lower()}={value}\n" for name, value in told.items())
         tail = f": x-omniroute-attempts={attempts}\n{self._continued}\n"
-        return f"{self._head}{tokens_in}{tokens_out}{tail}".encode("ascii")
+        return f"{self._head}{tokens_in}{tokens_out}{cost}{tail}".encode("ascii")
 
 
 def _no_trailer(usage: Usage) -> bytes:

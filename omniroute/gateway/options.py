@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import Decimal, InvalidOperation
 from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from omniroute.providers.spec import Model, Price, Provider, Tier
-from omniroute.records import AuthType, Connection, PriceStep
+from omniroute.money import tariff as money
+from omniroute.money.book import OVERRIDE
+from omniroute.money.tariff import Tariff
+from omniroute.providers.spec import Model, Provider, Tier
+from omniroute.records import AuthType, Connection
 from omniroute.routing.options import Account, AuthClass, Need, Option, Rates
 
-_NANO_PER_TOKEN: Final = Decimal(1000)
-"""USD per million tokens to nano-USD per token."""
+BILLED: Final = "billed"
+SUBSCRIPTION: Final = "subscription"
+FREE: Final = "free"
 _NEEDS: Final[Mapping[str, Need]] = {
     "tools": Need.TOOLS,
     "vision": Need.VISION,
@@ -24,7 +27,6 @@ _NEEDS: Final[Mapping[str, Need]] = {
     "reasoning": Need.REASONING,
 }
 _PROMPT_CACHE: Final = "prompt_cache"
-_UNMETERED_TIERS: Final = frozenset({Tier.FREE, Tier.LOCAL, Tier.SUBSCRIPTION})
 
 
 def account_of(provider: Provider, connection: Connection, rest_scope: str) -> Account:
@@ -39,6 +41,7 @@ def account_of(provider: Provider, connection: Connection, rest_scope: str) -> A
         requests_per_minute=connection.requests_per_minute or 0,
         min_gap_ms=connection.min_gap_ms or 0,
         max_concurrent=connection.max_concurrent or 0,
+        cutoffs=tuple(sorted(connection.quota_cutoffs.items())),
     )
 
 
@@ -62,6 +65,7 @@ def option_of(
     *,
     window: int | None,
     effort: str | None,
+    tariff: Tariff | None,
     handles: Mapping[str, Any],
 ) -> Option:
     """Return a model at a provider with the accounts that call it."""
@@ -74,8 +78,8 @@ def option_of(
         window=window,
         max_output=None if facts is None else facts.max_output,
         capabilities=capabilities_of(facts),
-        rates=None if facts is None or facts.price is None else rates_of(facts.price),
-        is_unmetered=is_unmetered(provider, facts),
+        rates=None if tariff is None else rates_of(tariff),
+        is_unmetered=cost_kind_of(provider, facts, tariff) != BILLED,
         is_loopback=provider.is_implicit or (provider.is_local and _is_private(provider.base_url)),
         has_prompt_cache=facts is not None and _PROMPT_CACHE in facts.capabilities,
         effort=effort,
@@ -96,32 +100,33 @@ def capabilities_of(facts: Model | None) -> frozenset[str] | None:
     return frozenset(stated)
 
 
-def is_unmetered(provider: Provider, facts: Model | None) -> bool:
-    """Say whether a call costs nothing more than what is paid anyway."""
-    if provider.tier in _UNMETERED_TIERS:
-        return True
-    return facts is not None and (facts.is_free or facts.billing.startswith("subscription"))
+def cost_kind_of(provider: Provider, facts: Model | None, tariff: Tariff | None) -> str:
+    """Return what a call's cost is: `billed`, `subscription` (paid anyway: a list value) or `free` (nothing).
+
+    Who sets a price for what is free or runs on his own machine wants it charged.
+    """
+    billing = "metered" if facts is None else facts.billing
+    if billing.startswith(SUBSCRIPTION) or (provider.tier is Tier.SUBSCRIPTION and billing != FREE):
+        return SUBSCRIPTION
+    if tariff is not None and tariff.source == OVERRIDE:
+        return BILLED
+    if provider.is_local or provider.tier in (Tier.FREE, Tier.LOCAL) or (facts is not None and facts.is_free):
+        return FREE
+    return BILLED
 
 
-def rates_of(price: Price) -> Rates:
-    """Return a list price per token."""
-    steps = tuple((step.above, _rates(step, price)) for step in sorted(price.tiers, key=lambda step: step.above))
-    return Rates(_nano(price.input), _nano(price.output), _nano(price.cache_read), steps)
+def rates_of(tariff: Tariff) -> Rates:
+    """Return a price per token, for estimates."""
+    steps = tuple((above, _rates(rates)) for above, rates in tariff.steps)
+    return _rates(tariff.rates, steps)
 
 
-def _rates(step: PriceStep, base: Price) -> Rates:
-    return Rates(
-        _nano(step.input or base.input), _nano(step.output or base.output), _nano(step.cache_read or base.cache_read)
-    )
+def _rates(rates: money.Rates, steps: tuple[tuple[int, Rates], ...] = ()) -> Rates:
+    return Rates(_per_token(rates.input), _per_token(rates.output), _per_token(rates.cache_read), steps)
 
 
-def _nano(text: str | None) -> float | None:
-    if text is None:
-        return None
-    try:
-        return float(Decimal(text) * _NANO_PER_TOKEN)
-    except InvalidOperation:
-        return None
+def _per_token(nano_per_million: int | None) -> float | None:
+    return None if nano_per_million is None else nano_per_million / money.MILLION
 
 
 def _is_private(url: str) -> bool:

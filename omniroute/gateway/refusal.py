@@ -35,6 +35,7 @@ _PLACE_S: Final = 5.0
 """When to try again where all places are taken: nobody knows when one comes free."""
 _CREDENTIALS: Final = frozenset({Reason.CREDENTIAL_DEAD, Reason.ACCOUNT_BLOCKED, Reason.NO_CREDIT})
 _FULL: Final = frozenset({Reason.RPM_FULL, Reason.CONCURRENCY_FULL, Reason.QUEUE_FULL})
+_SPENT: Final = frozenset({Reason.QUOTA_EXHAUSTED, Reason.QUOTA_CUTOFF})
 _BREAKERS: Final = frozenset({Reason.BREAKER_OPEN, Reason.BREAKER_PROBE_TAKEN})
 _NO_SUCH_MODEL: Final = frozenset({"model_missing", "entitlement", "misconfigured"})
 """Kinds of lockouts that say what the provider said: it does not serve the model."""
@@ -164,11 +165,19 @@ def _nobody(situation: Situation) -> OmniRouteError:
         if not left_out:
             return situation.pinned
     reasons = {one.reason for one in left_out}
+    if reasons == {Reason.PRICE_UNKNOWN}:
+        return BudgetExceeded(
+            f"What {situation.requested[:200]!r} costs is not known, and this caller has a budget. "
+            "The gateway's operator can set its price, or let budgets pass what has none.",
+            code="price_unknown",
+            param="model",
+            should_retry=False,
+        )
     if all(one.detail in _NO_SUCH_MODEL for one in left_out):
         return ModelNotFound(
             f"No connection serves the model {situation.requested[:200]!r}.", param="model", should_retry=False
         )
-    waitable = [one for one in left_out if one.reason in WAITABLE or one.reason == Reason.QUOTA_EXHAUSTED]
+    waitable = [one for one in left_out if one.reason in WAITABLE or one.reason in _SPENT]
     if waitable:
         return _resting(situation, min(waitable, key=lambda one: one.until or math.inf))
     if reasons & _BREAKERS:

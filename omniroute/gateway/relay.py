@@ -11,14 +11,15 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
-from omniroute.errors import OmniRouteError, ServerDraining, UpstreamError, UpstreamProtocolError, UpstreamTimeout
+from omniroute.errors import OmniRouteError, UpstreamError, UpstreamProtocolError, UpstreamTimeout
 from omniroute.formats.error_shapes import is_error_event
 from omniroute.gateway.answers import failure_of, without_secrets
+from omniroute.gateway.charges import metered
 from omniroute.gateway.dialects import Dialect
 from omniroute.gateway.faults import error_for, is_ours_to_mend
 from omniroute.gateway.handover import CANCELLED_STATUS, ClientGone, Mending, OpenStream, Refusal
 from omniroute.gateway.ports import ReadTimeout
-from omniroute.gateway.run import Run
+from omniroute.gateway.run import Run, is_stop
 from omniroute.providers import classify
 from omniroute.routing.failures import Failure
 
@@ -61,16 +62,17 @@ class EventStream:
     its own, as before the first content, and the client is told of the break only if nobody does.
     """
 
-    __slots__ = ("_break", "_bytes_out", "_is_over", "_is_waiting", "_last_byte_at", "_mending", "_opened", "_run")
+    __slots__ = ("_break", "_is_over", "_is_waiting", "_mending", "_opened", "_run", "bytes_out", "last_byte_at")
 
     def __init__(self, run: Run, opened: OpenStream | None) -> None:
         """`opened` is None when the answer begins ahead of its content."""
         self._run = run
+        run.body = self
         self._opened: OpenStream | None = None
-        self._bytes_out = 0
+        self.bytes_out = 0
         self._is_over = False
         self._is_waiting = opened is None
-        self._last_byte_at = 0.0
+        self.last_byte_at = 0.0
         self._break: _Break | None = None
         self._mending: Mending | None = None
         if opened is not None:
@@ -100,7 +102,7 @@ class EventStream:
                 frame = self._fail(OmniRouteError())
             if not self._is_being_mended:
                 break
-        self._bytes_out += len(frame)
+        self.bytes_out += len(frame)
         return frame
 
     def close(self) -> None:
@@ -113,10 +115,8 @@ class EventStream:
             if opened.stream.is_complete and not run.is_client_gone:
                 self._read_to_end(opened)
             opened.response.close()
-        usage = None if opened is None else opened.stream.usage
-        run.close(
-            "cancelled", status=CANCELLED_STATUS, usage=usage, error_code="client_gone", bytes_out=self._bytes_out
-        )
+        known = None if opened is None else metered(opened.stream)
+        run.close("cancelled", status=CANCELLED_STATUS, known=known, error_code="client_gone", bytes_out=self.bytes_out)
 
     @property
     def _is_being_mended(self) -> bool:
@@ -129,7 +129,7 @@ class EventStream:
         self._opened = opened
         self._is_waiting = False
         self._mending = opened.mending or self._mending
-        self._last_byte_at = opened.opened_at
+        self.last_byte_at = opened.opened_at
         self._run.take_over(opened)
 
     def _wait_for_content(self) -> bytes:
@@ -158,7 +158,7 @@ class EventStream:
         heartbeat_at = run.now() + run.clocks.heartbeat_s
         while True:
             now = run.now()
-            idle_at = self._last_byte_at + limits.idle_s
+            idle_at = self.last_byte_at + limits.idle_s
             total_at = run.started + limits.total_s
             if now >= total_at:  # also where bytes always wait, as they do for a slow client
                 raise UpstreamTimeout("total", "The stream reached its time limit.")
@@ -177,7 +177,7 @@ class EventStream:
                 return self._end_without_terminal(opened)
             if not data:
                 return self._end_without_terminal(opened)
-            self._last_byte_at = run.now()
+            self.last_byte_at = run.now()
             try:
                 out = stream.feed(data)
             except (UnicodeDecodeError, RecursionError):
@@ -202,20 +202,20 @@ class EventStream:
     def _succeed(self, last_bytes: int) -> None:
         """Settle before the last bytes leave: what the client has seen complete is in the log, whatever comes."""
         self._is_over = True
-        usage = None
+        known = None
         if self._opened is not None:
-            usage = self._opened.stream.usage
+            known = metered(self._opened.stream)
             if self._opened.at_end is not None:
                 self._opened.at_end(self._opened.stream)
-        self._run.settle("success", status=200, usage=usage, bytes_out=self._bytes_out + last_bytes)
+        self._run.settle("success", status=200, known=known, bytes_out=self.bytes_out + last_bytes)
 
     def _end_without_terminal(self, opened: OpenStream) -> bytes:
         """The provider's bytes ended, or another greenlet ended them."""
         run = self._run
         if run.is_client_gone:
             raise ClientGone
-        if run.is_stopped:
-            raise ServerDraining
+        if run.stopped is not None:
+            raise run.stopped
         last = opened.stream.end()
         if opened.stream.error is not None:
             return self._pass_on_error(last, opened)
@@ -234,7 +234,7 @@ class EventStream:
 
     def _fail(self, error: OmniRouteError) -> bytes:
         is_cut = self._opened is not None and isinstance(error, UpstreamProtocolError)
-        outcome = "cancelled" if isinstance(error, ServerDraining) else "truncated" if is_cut else "failed"
+        outcome = "cancelled" if is_stop(error) else "truncated" if is_cut else "failed"
         failure = None
         is_own_limit = isinstance(error, UpstreamTimeout) and error.phase == "total"
         if self._opened is not None and not self._is_waiting and isinstance(error, UpstreamError) and not is_own_limit:
@@ -274,8 +274,8 @@ class EventStream:
 
     def _settle_failure(self, outcome: str, code: str, last_bytes: int) -> None:
         self._is_over = True
-        usage = None if self._opened is None else self._opened.stream.usage
-        self._run.settle(outcome, status=200, usage=usage, error_code=code, bytes_out=self._bytes_out + last_bytes)
+        known = None if self._opened is None else metered(self._opened.stream)
+        self._run.settle(outcome, status=200, known=known, error_code=code, bytes_out=self.bytes_out + last_bytes)
 
     def _read_to_end(self, opened: OpenStream) -> None:
         """Read the rest of the provider's framing, so that its connection can serve again."""

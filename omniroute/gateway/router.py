@@ -11,8 +11,9 @@ Nothing here waits for the database but what guards a limit (`gate.py`).
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
+from http import HTTPStatus
 from typing import Final
 
 from omniroute.errors import CallerError
@@ -20,6 +21,7 @@ from omniroute.gateway.figures import OptionFigures
 from omniroute.gateway.gate import Gate, Refused, Ticket
 from omniroute.gateway.health_board import HealthBoard
 from omniroute.gateway.probes import Probes
+from omniroute.gateway.quotas import Quotas
 from omniroute.gateway.resolver import Resolved, Resolver
 from omniroute.gateway.routing_memory import RoutingMemory
 from omniroute.records import RequestRecord
@@ -44,6 +46,7 @@ from omniroute.routing.marks import provider_scope
 from omniroute.routing.options import Account, AuthClass, Features
 from omniroute.routing.plan import Entry, Exclusion, Intent, Plan, Reason, Seat
 from omniroute.routing.planning import plan as make_plan
+from omniroute.routing.prices import estimate_nano, expected_output
 from omniroute.routing.recorder import Draft, Noted, Recorder
 from omniroute.routing.resilience import ResilienceSettings
 from omniroute.routing.strategies import POSITION
@@ -52,8 +55,12 @@ from omniroute.routing.view import Binding, View
 _LKGP_SCOPE: Final = "auto/lkgp"
 _NO_VERDICT: Final = frozenset({FailureClass.CANCELLED, FailureClass.CALLER_FAULT, FailureClass.LOCAL})
 """Classes of failures that say nothing about the target."""
+_MOST_LIMITS: Final = 512
 _CHAINED: Final = 0x9E3779B97F4A7C15
 """Gives a chain a chance of its own out of the request's."""
+
+_EXPECTED_OF: Final = 8
+"""Targets whose prices are looked at: few requests come further."""
 
 
 class Router:
@@ -68,6 +75,7 @@ class Router:
         figures: OptionFigures,
         view: View,
         gate: Gate,
+        quotas: Quotas,
         recorder: Recorder,
         resilience: Callable[[], ResilienceSettings],
         accounts_of: Callable[[str], Sequence[Account]],
@@ -82,12 +90,14 @@ class Router:
         self.figures = figures
         self.view = view
         self.gate = gate
+        self.quotas = quotas
         self.recorder = recorder
         self.resilience = resilience
         self.accounts_of = accounts_of
         self.wall = wall
         self.monotonic = monotonic
         self.seed = seed
+        self._limits: dict[int, tuple[ComboConfig, ResilienceSettings, Limits]] = {}
 
     def begin(
         self,
@@ -118,12 +128,42 @@ class Router:
             self.figures.note_score(scored.target, scored.score, asked.now)
         return Route(self, resolved, asked, made, draft, request_id=request_id, requested=requested)
 
+    def limits_of(self, config: ComboConfig) -> Limits:
+        """Return the bounds of a request under the settings of its block; the same ones until settings change."""
+        settings = self.resilience()
+        known = self._limits.get(id(config))
+        if known is not None and known[0] is config and known[1] is settings:
+            return known[2]
+        if len(self._limits) >= _MOST_LIMITS:
+            self._limits.clear()
+        limits = _limits(config, settings)
+        self._limits[id(config)] = (config, settings, limits)
+        return limits
+
     def keep(self, intent: Intent) -> None:
         """Keep what a plan wants kept; a position is told as a difference, since several requests move it at once."""
         if intent.kind == POSITION:
             self.memory.advance(intent.scope, intent.kind, intent.value)
         else:
             self.memory.set_counter(intent.scope, intent.kind, intent.value)
+
+
+def _limits(config: ComboConfig, settings: ResilienceSettings) -> Limits:
+    wait = settings.wait
+    return Limits(
+        max_attempts=config.max_attempts,
+        max_retries=config.max_retries,
+        retry_delay_s=config.retry_delay_ms / 1000,
+        failover_before_retry=config.failover_before_retry,
+        max_set_retries=config.max_set_retries,
+        set_retry_delay_s=config.set_retry_delay_ms / 1000,
+        fallback_delay_s=config.fallback_delay_ms / 1000,
+        queue_wait_s=settings.queue.max_wait_ms / 1000,
+        waits_for_cooldown=wait.is_on,
+        longest_wait_s=wait.longest_s,
+        wait_rounds=wait.max_rounds,
+        wait_budget_s=wait.budget_s,
+    )
 
 
 class Route:
@@ -201,6 +241,18 @@ class Route:
         block = self.resolved.block
         return bool(block.scope or block.channel) or len(block.steps) > 1
 
+    def expected(self) -> tuple[int, int]:
+        """Return what the request is likely to cost at the dearest of the first targets (nano-USD), and its tokens.
+
+        Whoever serves in the end, others must not spend the same money meanwhile.
+        """
+        features, dearest, longest = self.asked.features, 0, 0.0
+        for entry in self.plan.entries[:_EXPECTED_OF]:
+            figures = self.asked.view.figures(entry.option.name)
+            dearest = max(dearest, estimate_nano(entry.option, features, figures) or 0)
+            longest = max(longest, expected_output(features, figures))
+        return dearest, features.estimated_input + round(longest)
+
     # --- the loop ----------------------------------------------------------------------------------------------------
 
     def steps(self, left: Callable[[], float]) -> Generator[Step, Outcome | None, Verdict]:
@@ -213,25 +265,8 @@ class Route:
             chain=self._chain,
             may_hedge=self._may_hedge,
         )
-        return attempt_loop(self.plan, self._limits(), around, rng=lambda: self.asked.chance.rng)
-
-    def _limits(self) -> Limits:
-        config, settings = self.config, self._router.resilience()
-        wait = settings.wait
-        return Limits(
-            max_attempts=config.max_attempts,
-            max_retries=config.max_retries,
-            retry_delay_s=config.retry_delay_ms / 1000,
-            failover_before_retry=config.failover_before_retry,
-            max_set_retries=config.max_set_retries,
-            set_retry_delay_s=config.set_retry_delay_ms / 1000,
-            fallback_delay_s=config.fallback_delay_ms / 1000,
-            queue_wait_s=settings.queue.max_wait_ms / 1000,
-            waits_for_cooldown=wait.is_on,
-            longest_wait_s=wait.longest_s,
-            wait_rounds=wait.max_rounds,
-            wait_budget_s=wait.budget_s,
-        )
+        limits = self._router.limits_of(self.config)
+        return attempt_loop(self.plan, limits, around, rng=lambda: self.asked.chance.rng)
 
     def _fresh(self) -> Asked:
         """Return the question as it stands now; the same chance goes on."""
@@ -319,6 +354,12 @@ class Route:
         if failure.failure_class in _NO_VERDICT:
             for probe in candidate.seat.probes:
                 self._router.board.record(ProbeEnded(probe.scope))
+
+    def note_answer(self, candidate: Candidate, status: int, headers: Mapping[str, str]) -> None:
+        """Note what the headers of an answer, whatever its status, say of the account's quota."""
+        if not candidate.account.is_implicit:
+            has_served = status < HTTPStatus.MULTIPLE_CHOICES
+            self._router.quotas.note_answer(candidate.account, candidate.option.model, headers, has_served=has_served)
 
     def opened(self, candidate: Candidate, started_at: float, *, paused_until: float | None = None) -> None:
         """Note that an attempt serves: a whole answer, or the first content of a stream.

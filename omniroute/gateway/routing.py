@@ -14,6 +14,7 @@ from omniroute.gateway.gate import Gate
 from omniroute.gateway.health_board import HealthBoard
 from omniroute.gateway.live_view import LiveView
 from omniroute.gateway.pools import pools_by
+from omniroute.gateway.quotas import STALE_AFTER_S, Quotas
 from omniroute.gateway.resolver import Resolvers
 from omniroute.gateway.router import Router
 from omniroute.gateway.routing_memory import RoutingMemory
@@ -84,6 +85,7 @@ class Routing:
     memory: RoutingMemory
     figures: OptionFigures
     gate: Gate
+    quotas: Quotas
     view: LiveView
     resolvers: Resolvers
     router: Router
@@ -99,6 +101,7 @@ class Routing:
         fixed: Mapping[str, Any],
         gateway_version: str,
         tell: Callable[[Notice], None] | None = None,
+        quota_stale_after_s: float = STALE_AFTER_S,
         on_alias: Callable[[Any], None] = lambda _ids: None,
         wall: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
@@ -122,6 +125,7 @@ class Routing:
             wall=wall,
             rng=rng,
         )
+        quotas = Quotas(store=store, board=board, now=wall, stale_after_s=quota_stale_after_s, on_event=tell)
         view = LiveView(board=board, memory=memory, figures=figures, pressure=gate.pressure)
         table = fitness.load()
         resolvers = Resolvers(directories, snapshot, pools=pools_by(table), scores=table.scores, on_alias=on_alias)
@@ -132,13 +136,14 @@ class Routing:
             figures=figures,
             view=view,
             gate=gate,
+            quotas=quotas,
             recorder=Recorder(gateway_version=gateway_version),
             resilience=resilience,
             accounts_of=_accounts_of(directories),
             wall=wall,
             monotonic=monotonic,
         )
-        return cls(store, board, memory, figures, gate, view, resolvers, router, resilience)
+        return cls(store, board, memory, figures, gate, quotas, view, resolvers, router, resilience)
 
     def rebuild(self, snapshot: Snapshot) -> None:
         """Follow a new snapshot; to be told after the directories."""
@@ -150,13 +155,16 @@ class Routing:
         self.board.load()
         self.memory.load()
         self.figures.load()
+        self.quotas.load()
         self.board.start()
         self.memory.start()
         self.figures.start()
+        self.quotas.start()
 
     def stop(self) -> None:
         """Store what is not stored yet, and let go of everything that is held."""
         self.gate.close()
+        self.quotas.stop()
         self.board.stop()
         self.memory.stop()
         self.figures.stop()

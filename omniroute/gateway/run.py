@@ -10,10 +10,9 @@ that once more, in the same way.
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import gevent
 from gevent.event import AsyncResult
@@ -24,15 +23,17 @@ from omniroute.errors import (
     MissingField,
     ModelNotFound,
     OmniRouteError,
+    RequestCancelled,
     ServerDraining,
 )
 from omniroute.formats.canonical import Stop
 from omniroute.formats.events import MessageStart, MessageStop
 from omniroute.formats.splice import TopLevel, scan, splice
 from omniroute.formats.translate import FILTERED
-from omniroute.formats.usage import Usage
 from omniroute.formats.wire import WireFormat
-from omniroute.gateway.answers import in_ascii
+from omniroute.gateway.admission import Allowance
+from omniroute.gateway.answers import in_ascii, upstream_id
+from omniroute.gateway.charges import Metered, metered
 from omniroute.gateway.dialects import Dialect
 from omniroute.gateway.directory import Target
 from omniroute.gateway.exchange import Inquiry
@@ -57,11 +58,11 @@ from omniroute.records import RequestRecord
 from omniroute.routing.failures import Failure
 
 if TYPE_CHECKING:
+    from omniroute.gateway.driver import Driver
     from omniroute.gateway.inference import Inference
 
 log = logging.getLogger(__name__)
 
-_UPSTREAM_ID: Final = re.compile(r"[\x21-\x7e]{1,200}")
 _WATCH_AFTER_S: Final = 0.02
 """Answers that take longer than this are watched for a client that leaves; most short ones are over by then."""
 _MAX_TAG: Final = 64
@@ -73,6 +74,17 @@ _OVER: Final[AsyncResult[Handover | None]] = AsyncResult()
 _OVER.set(None)
 
 
+class Progress(Protocol):
+    """How far the relaying of a stream has come.
+
+    Attributes:
+        last_byte_at: on the monotonic clock; 0 before the first.
+    """
+
+    bytes_out: int
+    last_byte_at: float
+
+
 class Run:
     """One request in flight."""
 
@@ -80,7 +92,10 @@ class Run:
         self.call = call
         self.dialect = dialect
         self.is_client_gone = False
-        self.is_stopped = False
+        self.stopped: OmniRouteError | None = None
+        """Why the run is to end, once it is."""
+        self.body: Progress | None = None
+        """The stream that is being relayed."""
         self.stage = "reading"
         self.started = inference.now()
         self.clocks = inference.clocks
@@ -104,6 +119,7 @@ class Run:
         )
         self._handover: AsyncResult[Handover | None] = AsyncResult()
         self._driver: gevent.Greenlet[..., None] | None = None
+        self._trying: Driver | None = None
         self._relay: UpstreamResponse | None = None
         self._watch = ClientWatch(call.client_socket, self._on_client_gone)
         self._inquiry: Inquiry | None = None
@@ -111,12 +127,15 @@ class Run:
         self._is_stream = False
         self._session: str | None = None
         self._warnings: tuple[str, ...] = ()
+        self._allowance: Allowance | None = None
 
     def open(self) -> Answer:
         """Read the request, start the driver, wait for what it hands over."""
         inquiry, route = self._read()
         self._route = route
         self._driver = gevent.spawn(self._drive, inquiry, route)
+        if self.stopped is not None:  # while the request was read
+            self.stop(self.stopped)
         if self._is_stream:
             return self._open_stream()
         handover = self.wait(None)  # every step of the driver has a time limit of its own
@@ -147,7 +166,7 @@ class Run:
     def abandon(self, error: BaseException) -> None:
         """Settle a run whose opening raised."""
         if isinstance(error, OmniRouteError):
-            outcome = "cancelled" if isinstance(error, ServerDraining) else "failed"
+            outcome = "cancelled" if is_stop(error) else "failed"
             self.close(outcome, status=self.dialect.status_of(error), error_code=error.error_code)
         elif isinstance(error, ClientGone):
             self.close("cancelled", status=CANCELLED_STATUS, error_code="client_gone")
@@ -159,7 +178,7 @@ class Run:
         outcome: str,
         *,
         status: int,
-        usage: Usage | None = None,
+        known: Metered | None = None,
         error_code: str | None = None,
         bytes_out: int = 0,
     ) -> None:
@@ -171,11 +190,11 @@ class Run:
         handed_over = self._handover.value if self._handover.ready() else None
         if isinstance(handed_over, OpenStream):
             handed_over.response.close()  # also when the client left before the handler took it over
-            usage = usage or handed_over.stream.usage
+            known = known or metered(handed_over.stream)
         elif isinstance(handed_over, WholeAnswer):
-            usage = usage or handed_over.usage
+            known = known or Metered(handed_over.usage, handed_over.characters)
         try:
-            self.settle(outcome, status=status, usage=usage, error_code=error_code, bytes_out=bytes_out)
+            self.settle(outcome, status=status, known=known, error_code=error_code, bytes_out=bytes_out)
         finally:
             self._inference.runs.pop(self.call.request_id, None)
             self._route = None
@@ -183,13 +202,14 @@ class Run:
             self._driver = None
             self._handover = _OVER
             self._inquiry = None
+            self.body = None
 
     def settle(
         self,
         outcome: str,
         *,
         status: int,
-        usage: Usage | None = None,
+        known: Metered | None = None,
         error_code: str | None = None,
         bytes_out: int = 0,
     ) -> None:
@@ -197,10 +217,12 @@ class Run:
         settlement = self.settlement
         if settlement.is_settled:
             return
-        settlement.end(outcome, status=status, usage=usage, error_code=error_code, bytes_out=bytes_out)
+        settlement.end(outcome, status=status, known=known, error_code=error_code, bytes_out=bytes_out)
         if self._route is not None:
             self._route.close(settlement.record)
         settlement.write()
+        if self._allowance is not None and self._inference.admission is not None:
+            self._inference.admission.settled(self._allowance)
 
     def broke_off(self, failure: Failure) -> None:
         """Note that the stream failed after its content had begun."""
@@ -214,20 +236,25 @@ class Run:
         self._handover = AsyncResult()
         self._driver = gevent.spawn(self._drive_on, mending, error)
 
-    def stop_for_drain(self) -> None:
-        """End the run from outside with `server_draining`; safe from any greenlet."""
-        self.is_stopped = True
+    def stop(self, error: OmniRouteError) -> None:
+        """End the run from outside with an error that its client is told; safe from any greenlet."""
+        self.stopped = error
         if self._relay is not None:
             self._relay.abort()
         elif self._driver is not None and not self._handover.ready():
             self._driver.kill(block=False)
-            self._handover.set(Refusal(ServerDraining(retry_after_s=5, should_retry=True)))
+            self._handover.set(Refusal(error))
+
+    @property
+    def current_stage(self) -> str:
+        """What is being waited for: `reading`, `queued`, `connecting`, `waiting` or `streaming`."""
+        return self.stage if self._trying is None else self._trying.stage
 
     def take_over(self, opened: OpenStream) -> None:
         """Make the handler the owner of the upstream; the client is watched while it is relayed."""
         self.stage = "streaming"
         self._relay = opened.response
-        if self.is_stopped:
+        if self.stopped is not None:
             opened.response.abort()
         self._forget_request()  # no other target can follow, and the stream may be open for minutes
         self._watch.start()
@@ -261,6 +288,8 @@ class Run:
         warnings = [*self._warnings]
         if self._route is not None:
             warnings += self._route.plan.warnings
+        if self._allowance is not None:
+            headers.update(self._allowance.headers)
         if self._inquiry is not None:
             warnings += filter(None, (self._inquiry.note, self._inquiry.warning))
         if warnings:
@@ -316,7 +345,9 @@ class Run:
         self._warnings = begun.warnings
         self.settlement.record.session_hash = begun.route.asked.features.session
         self.settlement.record.combo_id = None if resolved.combo is None else resolved.combo.id
-        return begun.route
+        self._route = begun.route  # also of what is refused it is told how it was planned
+        route, self._allowance = self._inference.admit(self.call, begun)
+        return route
 
     def _model(self, top: TopLevel) -> str | None:
         model = self.call.model if self.call.model is not None else top.value("model")
@@ -379,12 +410,14 @@ class Run:
         headers = self.facts(handover.target)
         headers.update(self.headers())
         headers["Content-Type"] = "application/json"
-        if usage.input is not None:
+        if usage.input is not None and not usage.is_input_estimated:
             headers["X-OmniRoute-Tokens-In"] = str(usage.input)
-        if usage.output is not None:
+        if usage.output is not None and not usage.is_output_estimated:
             headers["X-OmniRoute-Tokens-Out"] = str(usage.output)
+        known = Metered(usage, handover.characters)
+        headers.update(self.settlement.account(known))
         headers.update(_passed_back(handover.headers))
-        self.close("success", status=handover.status, usage=usage, bytes_out=len(handover.body))
+        self.close("success", status=handover.status, known=known, bytes_out=len(handover.body))
         return Answer(handover.status, headers, handover.body)
 
     def render_late(self, error: OmniRouteError) -> bytes:
@@ -414,13 +447,18 @@ class Run:
 
     def _drive(self, inquiry: Inquiry, route: Route) -> None:
         handover: Handover
+        if self._allowance is not None and self._allowance.throttle_s:
+            self._inference.sleep(self._allowance.throttle_s)
         try:
-            handover = self._inference.new_driver(self.call, inquiry, self.settlement, self.started).serve(route)
+            self._trying = self._inference.new_driver(self.call, inquiry, self.settlement, self.started)
+            handover = self._trying.serve(route)
         except OmniRouteError as error:
             handover = Refusal(error)
         except Exception:
             log.exception("request %s failed in its driver", self.call.request_id)
             handover = Refusal(InternalError())
+        finally:
+            self._trying = None
         if self._handover.ready():  # the handler was told to stop meanwhile and waits for nothing any more
             if isinstance(handover, OpenStream):
                 handover.response.close()
@@ -442,11 +480,16 @@ class Run:
         self._handover.set(handover)
 
 
+def is_stop(error: OmniRouteError) -> bool:
+    """Say whether an error ends a request for a reason of ours: it is cancelled then, and has not failed."""
+    return isinstance(error, ServerDraining | RequestCancelled)
+
+
 def _passed_back(headers: Mapping[str, str]) -> dict[str, str]:
     """Return what a provider says about its own request, where it is what it claims to be."""
     passed = {}
-    identity = headers.get("x-request-id") or headers.get("request-id")
-    if identity is not None and _UPSTREAM_ID.fullmatch(identity):
+    identity = upstream_id(headers)
+    if identity is not None:
         passed["X-Upstream-Request-Id"] = identity
     took = headers.get("openai-processing-ms")
     if took is not None and took.isascii() and took.isdigit() and len(took) <= 12:

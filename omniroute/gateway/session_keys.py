@@ -13,7 +13,6 @@ from __future__ import annotations
 import hmac
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from hashlib import blake2b
 from json.scanner import make_scanner
 from typing import Any, Final
@@ -21,6 +20,7 @@ from typing import Any, Final
 from omniroute.formats.splice import TopLevel
 from omniroute.formats.wire import WireFormat
 from omniroute.gateway.asks import Asks, ignored, is_session_key
+from omniroute.routing.values import value
 
 _NAMED: Final = "session"
 _NATIVE: Final = "native"
@@ -47,7 +47,7 @@ _NOT_TEXT: Final = frozenset({"type", "cache_control"})
 _SCAN: Final = make_scanner(json.JSONDecoder())  # type: ignore[arg-type]
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class SessionKey:
     """The session of a request.
 

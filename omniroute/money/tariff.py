@@ -134,7 +134,8 @@ def bill(tariff: Tariff, usage: Usage, *, requests: int = 1) -> Bill:
         if rate is None:
             return Bill(None, tuple(parts))
         total += count * rate
-        parts.append(ChargePart(name, count, rate, rounded(count * rate), usage.is_estimated))
+        is_estimated = usage.is_output_estimated if name in _OUTPUT else usage.is_input_estimated
+        parts.append(ChargePart(name, count, rate, rounded(count * rate), is_estimated))
     return Bill(rounded(total), tuple(parts))
 
 
@@ -143,11 +144,21 @@ def rounded(nano_millionths: int) -> int:
     return (nano_millionths + MILLION // 2) // MILLION
 
 
+def usd_text(nano_usd: int | None) -> str | None:
+    """Return an amount in USD as decimal text with nine decimals: a binary fraction would not be exact."""
+    if nano_usd is None:
+        return None
+    whole, rest = divmod(abs(nano_usd), NANO)
+    return f"{'-' if nano_usd < 0 else ''}{whole}.{rest:09d}"
+
+
 def _lines(rates: Rates, usage: Usage) -> Iterator[tuple[str, int, int | None]]:
     cache_read, cache_write = usage.cache_read or 0, usage.cache_write or 0
     long_write = min(usage.cache_write_1h or 0, cache_write)
-    audio_in, audio_out = usage.audio_in or 0, usage.audio_out or 0
     reasoning = (usage.reasoning or 0) if rates.reasoning is not None else 0
+    # Audio that was cached, or reasoned aloud, is counted as both by those who report it.
+    audio_in = _at_most(usage.audio_in, usage.input, cache_read + cache_write)
+    audio_out = _at_most(usage.audio_out, usage.output, reasoning)
     write_rate = _or(rates.cache_write, rates.input)
     yield "input", max(0, (usage.input or 0) - cache_read - cache_write - audio_in), rates.input
     yield "cache_read", cache_read, _or(rates.cache_read, rates.input)
@@ -159,8 +170,14 @@ def _lines(rates: Rates, usage: Usage) -> Iterator[tuple[str, int, int | None]]:
     yield "audio_out", audio_out, _or(rates.audio_output, rates.output)
 
 
+def _at_most(count: int | None, whole: int | None, taken: int) -> int:
+    """Return a part of a count without what other parts have of it."""
+    return count or 0 if whole is None else min(count or 0, max(0, whole - taken))
+
+
 def _or(value: int | None, other: int | None) -> int | None:
     return other if value is None else value
 
 
+_OUTPUT: Final = frozenset({"output", "reasoning", "audio_out"})
 _RATES: Final = tuple(field.name for field in fields(Rates))

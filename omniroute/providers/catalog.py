@@ -17,6 +17,9 @@ import msgspec
 
 from omniroute.errors import ConfigurationError
 from omniroute.formats.wire import WireFormat
+from omniroute.money.book import BUILTIN, PRICES
+from omniroute.money.tariff import tariff_of
+from omniroute.providers.quota_endpoints import READERS
 from omniroute.providers.spec import PARAMETERS, Model, Price, Provider
 
 _NO_MODELS: Final[Mapping[str, Model]] = {}
@@ -131,7 +134,19 @@ def _merge_row(row: Any, providers: dict[str, Provider], models: dict[str, dict[
     providers[merged.id] = merged
     if "models" in row:
         listed = msgspec.convert(row["models"], type=list[Model])
+        _check_prices(listed)
         models[merged.id] = {**models.get(merged.id, {}), **_by_id(listed)}
+
+
+def _check_prices(models: list[Model]) -> None:
+    for model in models:
+        if model.price is None:
+            continue
+        given = {name: getattr(model.price, name) for name in PRICES}
+        try:
+            tariff_of(BUILTIN, given, model.price.tiers)
+        except ValueError as error:
+            raise ValueError(f"a price of {model.id} {error}") from None
 
 
 def _check_row(row: Provider, providers: Mapping[str, Provider]) -> None:
@@ -146,7 +161,9 @@ def _check_row(row: Provider, providers: Mapping[str, Provider]) -> None:
     if WireFormat.OTHER in row.urls:
         raise ValueError("urls are given by format, and other is not one")
     schemes = ("https://", "http://") if row.is_local else ("https://",)
-    for url in (*row.urls.values(), *filter(None, (row.models_url,))):
+    if (row.usage_url is None) is not (row.usage_shape is None) or row.usage_shape not in {None, *READERS}:
+        raise ValueError(f"usage_url goes with a usage_shape: {', '.join(READERS)}")
+    for url in (*row.urls.values(), *filter(None, (row.models_url, row.usage_url))):
         if not url.startswith(schemes):
             raise ValueError("an address starts with https://, or http:// with is_local")
     unknown = [name for name in row.parameters if name not in PARAMETERS]

@@ -16,6 +16,7 @@ from urllib.parse import quote
 from omniroute import __version__
 from omniroute.errors import InvalidRequest
 from omniroute.formats.wire import WireFormat
+from omniroute.providers.quota_endpoints import OWN_KEY, PLAIN_KEY
 from omniroute.providers.spec import PARAMETERS, AuthKind, Provider, Tier, fill
 from omniroute.providers.upstream import Deadlines, UpstreamRequest
 from omniroute.records import Node, NodeType
@@ -250,17 +251,53 @@ def list_request(
     """
     if provider.models_url is None:
         return None
+    key = _key_header(provider, credential)
+    return _get(provider, provider.models_url, key, provider_data, secret_headers=secret_headers, deadlines=deadlines)
+
+
+def usage_request(
+    provider: Provider,
+    credential: Secret | None,
+    provider_data: Mapping[str, Any],
+    *,
+    secret_headers: Mapping[str, Secret] | None = None,
+    deadlines: Deadlines = _DEFAULT_DEADLINES,
+) -> UpstreamRequest | None:
+    """Return the request for the provider's report of quota or credit, or None when it has none.
+
+    Raises:
+        NotUsable: see :func:`prepare`.
+    """
+    url, shape = provider.usage_url, provider.usage_shape
+    if url is None or shape is None or credential is None:
+        return None
+    if shape not in OWN_KEY:
+        template = "{key}" if shape in PLAIN_KEY else "Bearer {key}"
+        provider = replace(provider, key_header=("Authorization", template))
+    key = _key_header(provider, credential)
+    return _get(provider, url, key, provider_data, secret_headers=secret_headers, deadlines=deadlines)
+
+
+def _get(
+    provider: Provider,
+    template: str,
+    key: Headers,
+    provider_data: Mapping[str, Any],
+    *,
+    secret_headers: Mapping[str, Secret] | None,
+    deadlines: Deadlines,
+) -> UpstreamRequest:
     values = parameters_of(provider, provider_data)
-    url = _fill_url(provider.models_url, values)
+    url = _fill_url(template, values)
     base_url = own_base_url(provider, provider_data)
-    if base_url is not None:
+    if base_url is not None and url.startswith(provider.base_url):
         url = base_url + url.removeprefix(provider.base_url)
     headers = {name.lower(): fill(value, values) for name, value in provider.headers.items()}
     if WireFormat.ANTHROPIC_MESSAGES in provider.urls:
         headers["anthropic-version"] = ANTHROPIC_VERSION
     own = tuple((name, value.reveal()) for name, value in (secret_headers or {}).items())
     sent = (
-        *_key_header(provider, credential),
+        *key,
         *headers.items(),
         *own,
         *_DEFAULTS.items(),

@@ -62,7 +62,12 @@ class ModelKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """List price as decimal text in USD per million tokens; None is not published, "0" is free of charge."""
+    """List price as decimal text in USD per million tokens; None is not published, "0" is free of charge.
+
+    Attributes:
+        per_request, per_image, per_second: USD for one.
+        per_character: USD per million characters.
+    """
 
     input: str | None = None
     output: str | None = None
@@ -72,7 +77,17 @@ class Price:
     reasoning: str | None = None
     audio_input: str | None = None
     audio_output: str | None = None
+    per_request: str | None = None
+    per_image: str | None = None
+    per_second: str | None = None
+    per_character: str | None = None
     tiers: tuple[PriceStep, ...] = ()
+
+    @property
+    def is_zero(self) -> bool:
+        """Whether it says that nothing is charged, for tokens or anything else."""
+        units = (self.per_request, self.per_image, self.per_second, self.per_character)
+        return self.input == "0" and self.output == "0" and all(price in (None, "0") for price in units)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +116,7 @@ class Model:
     @property
     def is_free(self) -> bool:
         """Whether a call is known to cost nothing."""
-        return self.billing == "free" or (
-            self.price is not None and self.price.input == "0" and self.price.output == "0"
-        )
+        return self.billing == "free" or (self.price is not None and self.price.is_zero)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +128,7 @@ class Provider:
         auth: kinds of credential, the usual one first.
         urls: absolute address for chat requests per format. `{name}` is filled from a connection's provider data,
             `{model}` with the model id.
+        usage_url: where the provider says how much of an account's quota or credit is left; `usage_shape` says how.
         key_header: header name and template that carry the key; None when a key does not travel in a header.
         key_headers: the same for single formats, where they differ.
         headers: fixed headers of every request.
@@ -133,6 +147,8 @@ class Provider:
     base_url: str = ""
     urls: Mapping[WireFormat, str] = field(default_factory=dict)
     models_url: str | None = None
+    usage_url: str | None = None
+    usage_shape: str | None = None
     key_header: tuple[str, str] | None = ("Authorization", "Bearer {key}")
     key_headers: Mapping[WireFormat, tuple[str, str]] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)

@@ -7,13 +7,13 @@ counts as a use like any other.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final, NamedTuple
 
 from omniroute.routing.affinity import binding_session, favourite
 from omniroute.routing.asked import Asked
 from omniroute.routing.config import DEFAULTS, ComboConfig
-from omniroute.routing.expiring import Class, Standing, is_free, remaining, standing
+from omniroute.routing.expiring import Class, Standing, remaining, standing
 from omniroute.routing.options import Account, AccountStrategy, Option
 from omniroute.routing.plan import Intent
 from omniroute.routing.strategies import drawn_by_load, shuffled
@@ -22,8 +22,13 @@ ROTATION: Final = "rotation"
 USUALLY_REMAINING: Final = 0.7
 """What is left of a quota that nobody knows."""
 _LEAST_REMAINING: Final = 0.05
+_FILL_FIRST: Final = AccountStrategy.FILL_FIRST  # looking a member up in its class costs as much as two calls
+
+_NOBODY: Final[frozenset[str]] = frozenset()
 
 Place = tuple[Any, ...]
+PlaceOf = Callable[[Account], Place]
+"""Equal places are of equal worth; the least is the best."""
 
 
 def scope_of(provider: str) -> str:
@@ -63,48 +68,73 @@ def order_accounts(
         return tuple.__new__(AccountOrdering, (accounts, (), False))  # a third of the time of its own constructor
     strategy, sticky_limit = asked.rules.of(option.provider)
     session = binding_session(option, asked) if is_sticky_allowed else None
-    if strategy is AccountStrategy.ROUND_ROBIN and session is None:
-        return _round_robin(option.provider, accounts, sticky_limit, asked)
-    order, places = _ordered(strategy, option, accounts, asked, config)
+    if session is None:
+        if strategy is _FILL_FIRST:  # so it is for most options of most requests, and nobody asks for places
+            return tuple.__new__(AccountOrdering, (_behind(_full(accounts, asked), accounts), (), False))
+        if strategy is AccountStrategy.ROUND_ROBIN:
+            return _round_robin(option.provider, accounts, sticky_limit, asked)
+    order, place_of = _ordered(strategy, option, accounts, asked, config)
     if session is None:
         return AccountOrdering(order)
     binding = asked.view.binding(session, option.provider)
     bound = None if binding is None else next((one for one in order if one.id == binding.connection_id), None)
-    if bound is not None and _may_stay(places.get(bound.id), places.get(order[0].id)):
+    best = place_of(order[0])
+    if bound is not None and (bound is order[0] or _may_stay(place_of(bound), best)):
         return AccountOrdering(_with_head(bound, order), is_sticky=True)
-    best = places.get(order[0].id)
-    drawn_to = favourite(session, (one.id for one in order if places.get(one.id) == best))
+    equals = [one.id for one in order if place_of(one) == best]
+    if len(equals) == 1:  # nobody else to be drawn to
+        return AccountOrdering(order)
+    drawn_to = favourite(session, equals)
     return AccountOrdering(_with_head(next(one for one in order if one.id == drawn_to), order))
 
 
 def _ordered(
     strategy: AccountStrategy, option: Option, accounts: Sequence[Account], asked: Asked, config: ComboConfig
-) -> tuple[Sequence[Account], dict[str, Place]]:
-    """Return the accounts in order, and the place of each; none where all share one."""
+) -> tuple[Sequence[Account], PlaceOf]:
+    """Return the accounts in order, and what says the place of each."""
     match strategy:
         case AccountStrategy.FILL_FIRST:
             return _fill_first(accounts, asked)
         case AccountStrategy.ROUND_ROBIN:
-            return accounts, {}
+            return accounts, _shared_place
         case AccountStrategy.P2C:
-            return [accounts[place] for place in drawn_by_load(_loads(accounts, asked), asked.chance.rng)], {}
+            loads = _loads(option, accounts, asked)
+            return [accounts[place] for place in drawn_by_load(loads, asked.chance.rng)], _shared_place
         case AccountStrategy.RANDOM:
-            return [accounts[place] for place in shuffled(len(accounts), asked.chance.rng)], {}
+            return [accounts[place] for place in shuffled(len(accounts), asked.chance.rng)], _shared_place
         case AccountStrategy.LEAST_USED:
-            return sorted(accounts, key=lambda one: asked.view.load(one.id).last_used_at), {}
+            return sorted(accounts, key=lambda one: asked.view.load(one.id).last_used_at), _shared_place
         case AccountStrategy.COST_OPTIMIZED:
             order = sorted(accounts, key=lambda one: (one.priority, asked.view.load(one.id).last_used_at))
-            return order, {one.id: (one.priority,) for one in accounts}
+            return order, lambda one: (one.priority,)
         case AccountStrategy.EXPIRING_FIRST:
             return _expiring_first(option, accounts, asked, config)
 
 
-def _fill_first(accounts: Sequence[Account], asked: Asked) -> tuple[Sequence[Account], dict[str, Place]]:
+def _shared_place(_account: Account) -> Place:
+    return ()
+
+
+def _fill_first(accounts: Sequence[Account], asked: Asked) -> tuple[Sequence[Account], PlaceOf]:
     """Take the list from the top, past those that have no place free this instant."""
-    places: dict[str, Place] = {
-        one.id: (not is_free(asked.view.load(one.id), asked.now), one.priority) for one in accounts
-    }
-    return sorted(accounts, key=lambda one: places[one.id][0]), places
+    full = _full(accounts, asked)
+    return _behind(full, accounts), lambda one: (one.id in full, one.priority)
+
+
+def _full(accounts: Sequence[Account], asked: Asked) -> Collection[str]:
+    """Return those of the accounts that have no place free this instant."""
+    load_of, now = asked.view.load, asked.now
+    full: set[str] | None = None
+    for one in accounts:
+        load = load_of(one.id)
+        if load.is_full or load.free_at > now:  # as `is_free` says, without a call for each account of a plan
+            full = full or set()
+            full.add(one.id)
+    return _NOBODY if full is None else full
+
+
+def _behind(last: Collection[str], accounts: Sequence[Account]) -> Sequence[Account]:
+    return sorted(accounts, key=lambda one: one.id in last) if last else accounts
 
 
 def _round_robin(provider: str, accounts: Sequence[Account], sticky_limit: int, asked: Asked) -> AccountOrdering:
@@ -135,22 +165,22 @@ def _rotation_of(kept: Any) -> tuple[tuple[int, float, str] | None, int]:
             return None, 0
 
 
-def _loads(accounts: Sequence[Account], asked: Asked) -> list[float]:
+def _loads(option: Option, accounts: Sequence[Account], asked: Asked) -> list[float]:
     """Return how loaded each is: what is the same for all of an option (its latency, its failures) is left out."""
     loads = []
     for account in accounts:
         load = asked.view.load(account.id)
-        left = remaining(load, asked.now)
+        left = remaining(load, asked.now, option.model)
         loads.append((load.in_flight + 1) / max(_LEAST_REMAINING, USUALLY_REMAINING if left is None else left))
     return loads
 
 
 def _expiring_first(
     option: Option, accounts: Sequence[Account], asked: Asked, config: ComboConfig
-) -> tuple[Sequence[Account], dict[str, Place]]:
+) -> tuple[Sequence[Account], PlaceOf]:
     standings = {one.id: standing(option, one, asked, config) for one in accounts}
     order = sorted(accounts, key=lambda one: standings[one.id].key)
-    return order, {one.id: _place_of(one, standings[one.id]) for one in accounts}
+    return order, lambda one: _place_of(one, standings[one.id])
 
 
 def _place_of(account: Account, stands: Standing) -> Place:
@@ -158,9 +188,9 @@ def _place_of(account: Account, stands: Standing) -> Place:
     return (*stands.place, account.priority) if stands.kind is Class.UNKNOWN else stands.place
 
 
-def _may_stay(place: Place | None, best: Place | None) -> bool:
+def _may_stay(place: Place, best: Place) -> bool:
     """Say whether a bound account may lead: what is only a reserve may not while something else is there."""
-    if place is None or best is None:
+    if not place:
         return True
     return place[0] is not Class.RESERVE or best[0] is Class.RESERVE
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from omniroute.routing.options import Account, AccountStrategy, Features, Option
+from omniroute.routing.values import value
 from omniroute.routing.view import View
 
 DEFAULT_STICKY_LIMIT = 3
@@ -49,7 +50,7 @@ class AccountRules:
         return self.by_provider.get(provider) or (self.strategy, self.sticky_limit)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Asked:
     """Everything that a plan depends on beside the block; two equal ones give equal plans.
 

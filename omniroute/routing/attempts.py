@@ -28,6 +28,7 @@ from typing import Final
 from omniroute.routing.failures import INVALID_ANSWER, Failure, FailureClass, Scope, Success
 from omniroute.routing.options import Account, Option
 from omniroute.routing.plan import WAITABLE, Entry, Exclusion, Plan, Reason, Seat
+from omniroute.routing.values import value
 
 _MOST_OTHER_PROVIDERS: Final = 2
 """Providers that may see a request after one has called it malformed: a quirk of translation may be to blame."""
@@ -59,7 +60,7 @@ class Kind(StrEnum):
     CONTINUATION = "continuation"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Candidate:
     """A target together with the account that is to serve it."""
 
@@ -82,7 +83,7 @@ class Candidate:
         return self.entry.option.name, self.seat.account.id
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Attempt:
     """Try this candidate now.
 
@@ -105,7 +106,7 @@ class Wait:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class PassedOver:
     """The candidate was not asked: no grant, no free place, or somebody else tries it first."""
 
@@ -147,7 +148,7 @@ class Tried:
     failure: Failure
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Limits:
     """Bounds of one request; see the settings of combos and of resilience."""
 
@@ -166,7 +167,7 @@ class Limits:
     passes_content_policy: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Verdict:
     """What came of the loop: every failure in order, and who was passed over.
 
@@ -182,7 +183,7 @@ class Verdict:
     is_served: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Surroundings:
     """What the loop asks the world for.
 

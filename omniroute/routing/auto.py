@@ -20,6 +20,7 @@ from omniroute.routing.affinity import binding_session, kept_target
 from omniroute.routing.asked import Asked
 from omniroute.routing.config import DEFAULTS, FACTORS, ComboConfig
 from omniroute.routing.eligibility import is_of_family
+from omniroute.routing.expiring import known_windows
 from omniroute.routing.figures import BACK_FROM
 from omniroute.routing.fitness import COLUMNS, adjusted
 from omniroute.routing.fitness import UNKNOWN as UNKNOWN_FITNESS
@@ -447,15 +448,17 @@ class _Rater:
         accounts = option.accounts
         key = id(accounts)  # options of one provider share them, and they may be many
         if key not in self._quotas:
-            self._quotas[key] = self._best_quota(accounts)
+            if any(window.family for one in accounts for window in self.asked.view.load(one.id).windows):
+                return self._best_quota(accounts, option.model)  # its models differ in what is left for them
+            self._quotas[key] = self._best_quota(accounts, option.model)
         return self._quotas[key]
 
-    def _best_quota(self, accounts: Sequence[Account]) -> float | None:
+    def _best_quota(self, accounts: Sequence[Account], model: str) -> float | None:
         best: float | None = None
         is_any_unknown = False
         for account in accounts:
             windows = self.asked.view.load(account.id).windows
-            used = [window.used for window in windows if window.used is not None]
+            used = [window.used or 0.0 for window in known_windows(windows, self.asked.now, model)]
             if not used:
                 is_any_unknown = True
                 continue

@@ -446,6 +446,7 @@ def content_hash(encoded: bytes) -> str:
 
 # --- bodies --------------------------------------------------------------------------------------------------------
 
+_skip: Final = msgspec.json.Decoder(msgspec.Raw).decode
 _split: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 decision_from: Final = msgspec.json.Decoder(Decision).decode
 """Return the decision that some JSON holds; raises ValueError for other JSON."""
@@ -466,6 +467,15 @@ def parts_of(body: bytes) -> tuple[bytes, list[bytes]]:
     if not parts:
         raise ValueError("The decision record is empty.")
     return parts[0], parts[1:]
+
+
+def is_decision(encoded: bytes) -> bool:
+    """Say whether this is one JSON value and nothing more, as an encoded decision is."""
+    try:
+        _skip(encoded)
+    except ValueError:
+        return False
+    return True
 
 
 def record_from(body: bytes) -> Record:

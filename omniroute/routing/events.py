@@ -10,6 +10,7 @@ from typing import TypeAlias
 from omniroute.routing.failures import Failure
 from omniroute.routing.marks import Key
 from omniroute.routing.options import Account, AuthClass
+from omniroute.routing.values import value
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class AttemptFailed:
     in_flight: int = field(default=0, kw_only=True)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class AttemptServed:
     """An attempt served.
 
@@ -57,7 +58,7 @@ class ProviderFailed:
     started_at: float = field(default=math.inf, kw_only=True)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ProviderServed:
     """A request was served by a provider."""
 

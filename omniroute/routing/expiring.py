@@ -16,18 +16,21 @@ tried falls into one of five classes, which come in this order:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from enum import IntEnum
 from typing import Final
 
 from omniroute.routing.asked import Asked
 from omniroute.routing.config import ComboConfig
+from omniroute.routing.families import binds
 from omniroute.routing.options import Account, Option
 from omniroute.routing.prices import estimate_nano
+from omniroute.routing.values import value
 from omniroute.routing.view import Load, QuotaWindow
 
 SUBSCRIPTION: Final = "subscription"
+CREDIT: Final = "credit"
 LONG_WINDOW_S: Final = 86_400.0
 """Windows above this length have a pace to keep."""
 PACE_ALLOWANCE: Final = 0.15
@@ -48,7 +51,7 @@ class Class(IntEnum):
     RESERVE = 4
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Standing:
     """Where a candidate stands.
 
@@ -73,9 +76,9 @@ def standing(option: Option, account: Account, asked: Asked, config: ComboConfig
     if not option.is_unmetered:
         price = estimate_nano(option, asked.features, asked.view.figures(option.name))
         return Standing(Class.METERED, (Class.METERED, math.inf if price is None else price))
-    if not load.windows and option.tier != SUBSCRIPTION:
+    if option.tier != SUBSCRIPTION and all(window.kind == CREDIT for window in load.windows):
         return Standing(Class.FREE, (Class.FREE,))
-    known = list(_known(load.windows, asked.now))
+    known = list(known_windows(load.windows, asked.now, option.model))
     if not known:
         # Nobody knows anything: the same as taking one after the other, past those that have no place free.
         return Standing(Class.UNKNOWN, (Class.UNKNOWN, not is_free(load, asked.now)))
@@ -102,12 +105,12 @@ def is_withheld(option: Option, account: Account, asked: Asked, config: ComboCon
     return config.spend_reserve == "never" and standing(option, account, asked, config).kind is Class.RESERVE
 
 
-def has_capacity(account: Account, asked: Asked, config: ComboConfig) -> bool:
-    """Say whether an account has room this instant: a place, its turn, and quota beside the reserve."""
+def has_capacity(account: Account, asked: Asked, config: ComboConfig, model: str) -> bool:
+    """Say whether an account has room this instant for a model: a place, its turn, and quota beside the reserve."""
     load = asked.view.load(account.id)
     if not is_free(load, asked.now):
         return False
-    return all(headroom(window, asked, config) > 0 for window in _known(load.windows, asked.now))
+    return all(headroom(window, asked, config) > 0 for window in known_windows(load.windows, asked.now, model))
 
 
 def is_free(load: Load, now: float) -> bool:
@@ -115,16 +118,42 @@ def is_free(load: Load, now: float) -> bool:
     return not load.is_full and load.free_at <= now
 
 
-def remaining(load: Load, now: float) -> float | None:
-    """Return the least fraction that is left of an account's windows, None when not known."""
+def remaining(load: Load, now: float, model: str) -> float | None:
+    """Return the least fraction that is left of an account's windows for a model, None when not known."""
     if not load.windows:
         return None
-    return min((1 - _used(window) for window in _known(load.windows, now)), default=None)
+    return min((1 - _used(window) for window in known_windows(load.windows, now, model)), default=None)
 
 
-def _known(windows: Iterable[QuotaWindow], now: float) -> Iterable[QuotaWindow]:
-    """Return the windows whose use is known: a reading from before a reset says nothing about what came after."""
-    return (w for w in windows if w.used is not None and (w.resets_at is None or w.resets_at > now))
+def known_windows(windows: Iterable[QuotaWindow], now: float, model: str) -> Iterator[QuotaWindow]:
+    """Yield the windows that bind a model and whose use is known.
+
+    An old reading says nothing any more, and one from before a reset nothing about what came after.
+    """
+    for window in windows:
+        if window.used is None or window.kind == CREDIT:
+            continue
+        if window.resets_at is not None and window.resets_at <= now:
+            continue
+        if window.stale_at is not None and window.stale_at <= now:
+            continue
+        if not window.family or binds(window.family, model):
+            yield window
+
+
+def is_cut_off(window: QuotaWindow, percent: float, now: float, model: str) -> bool:
+    """Say whether a model is to be left alone because a window has been used up to a percentage, until its reset."""
+    known = next(known_windows((replace(window, kind=""),), now, model), None)
+    return known is not None and _used(known) * 100 >= percent
+
+
+def reserve(window: QuotaWindow, now: float, config: ComboConfig) -> float:
+    """Return the fraction of a window that is held back now."""
+    full = config.reserve_percent / 100
+    if window.resets_at is None or not window.length_s or not config.reserve_release_percent:
+        return full
+    release_s = window.length_s * config.reserve_release_percent / 100
+    return full * max(0.0, min(1.0, (window.resets_at - now) / release_s))
 
 
 def _used(window: QuotaWindow) -> float:
@@ -132,13 +161,7 @@ def _used(window: QuotaWindow) -> float:
 
 
 def _reserve(window: QuotaWindow, asked: Asked, config: ComboConfig) -> float:
-    if asked.features.may_use_reserve:
-        return 0.0
-    full = config.reserve_percent / 100
-    if window.resets_at is None or not window.length_s or not config.reserve_release_percent:
-        return full
-    release_s = window.length_s * config.reserve_release_percent / 100
-    return full * max(0.0, min(1.0, (window.resets_at - asked.now) / release_s))
+    return 0.0 if asked.features.may_use_reserve else reserve(window, asked.now, config)
 
 
 def _keeps_pace(window: QuotaWindow, resets_at: float, now: float) -> bool:

@@ -36,6 +36,15 @@ def family_named(window: str, model: str) -> str | None:
     return next((family for family in families_of(model) if family in named), None)
 
 
+def binds(family: str, model: str) -> bool:
+    """Say whether what is about a family of models, or about one model by its id, concerns a model.
+
+    >>> binds("opus", "claude-opus-4-7"), binds("opus", "claude-sonnet-4-6")
+    (True, False)
+    """
+    return family == model or family.lower() in families_of(model)
+
+
 def names_family(window: str) -> bool:
     """Say whether the name of a window holds more than a span of time."""
     return bool(_words(window))

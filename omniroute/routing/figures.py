@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from omniroute.routing.values import value
 from omniroute.routing.view import UNKNOWN, Figures
 
 RATIO_MINUTES: Final = 15
@@ -38,7 +39,7 @@ Percentiles = tuple[float, float]
 """The median and the 95th percentile."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Digest:
     """What one worker knows about an option, small enough to be shown to the others.
 

@@ -91,6 +91,7 @@ def cleared(row: HealthRow, now: float) -> HealthRow:
 BREAKER_OPENED: Final = "circuit_breaker.opened"
 BREAKER_CLOSED: Final = "circuit_breaker.closed"
 CONNECTION_DEAD: Final = "connection.dead"
+QUOTA_EXCEEDED: Final = "quota.exceeded"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from omniroute.routing.config import DEFAULTS, ComboConfig
+from omniroute.routing.values import value
 
 ASSUMED_WINDOW: Final = 128_000
 """Tokens that an unknown context window counts as where a plan needs a number."""
@@ -84,6 +85,7 @@ class Account:
         provider: provider or node id.
         rest_scope: whom a cooldown rests: the connection, or all that hold the same credential.
         is_implicit: the simulated provider's, which needs no stored connection.
+        cutoffs: percentages of quota windows, by the windows' names, from which on it is left alone until the reset.
     """
 
     id: str
@@ -96,6 +98,7 @@ class Account:
     min_gap_ms: int = 0
     max_concurrent: int = 0
     is_implicit: bool = False
+    cutoffs: tuple[tuple[str, float], ...] = ()
 
     @property
     def is_paced(self) -> bool:
@@ -148,6 +151,12 @@ class Option:
     handles: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
+    def has_price(self) -> bool:
+        """Whether it is known what a call costs."""
+        rates = self.rates
+        return self.is_unmetered or (rates is not None and rates.input is not None and rates.output is not None)
+
+    @property
     def planned_window(self) -> int:
         """The window as a number to plan with."""
         return self.window or ASSUMED_WINDOW
@@ -196,7 +205,7 @@ class Block:
     policy_hash: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Features:
     """What one request is like.
 
@@ -208,6 +217,7 @@ class Features:
         budget_nano: highest cost in nano-USD; None without one.
         connection_id: the only connection that may serve, because the caller named it or an id belongs to it.
         mode: the word of `X-OmniRoute-Mode`, already known to be one; "" without it.
+        needs_price: the caller has a budget, which a model of unknown price would not count for.
     """
 
     requested: str = ""
@@ -226,6 +236,7 @@ class Features:
     is_budget_strict: bool = False
     may_use_reserve: bool = False
     connection_id: str | None = None
+    needs_price: bool = False
 
     def reserved_output(self, option: Option) -> int:
         """Tokens that the answer may take at an option."""

@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Sequence
 from typing import Final
 
-from omniroute.routing.decision import Ground, Record, decision_from, ground_from, parts_of, reduced
+from omniroute.routing.decision import Ground, Record, decision_from, ground_from, is_decision, parts_of, reduced
 
 MOST_BYTES: Final = 32 << 10
 """Of a stored record."""
@@ -18,6 +18,10 @@ class Packer:
     def __init__(self, *, most_grounds: int = 64) -> None:
         self._most_grounds = most_grounds
         self._grounds: dict[bytes, bytes] = {}
+        self._endings: list[tuple[bytes, bytes]] = []
+        """How the latest bodies ended, each with the ground in it, compressed."""
+        # To make one of these costs as much as a short decision: it is made once, and copied.
+        self._press = zlib.compressobj(_LEVEL, zlib.DEFLATED, -_SHORT_BITS, _SHORT_MEMORY, zdict=_DICTIONARY)
 
     def pack(self, body: bytes) -> bytes:
         """Compress a body; one that is too large loses its grounds, and the numbers that only replays need.
@@ -25,9 +29,32 @@ class Packer:
         Raises:
             ValueError: it is no body.
         """
+        decision, grounds = self._parts(body)
+        packed = _joined([self._decision(decision), *grounds])
+        return packed if len(packed) <= MOST_BYTES else _joined([self._decision(reduced(decision))])
+
+    def _parts(self, body: bytes) -> tuple[bytes, Sequence[bytes]]:
+        """Return the decision of a body, and its grounds compressed.
+
+        A ground is the longer part. Where a body ends like one of the last ones, it need not be read for that.
+        """
+        for ending, packed in self._endings:
+            if body.endswith(ending):
+                decision = body[1 : -len(ending)]
+                if is_decision(decision):  # and not with another ground behind it
+                    return decision, (packed,)
         decision, grounds = parts_of(body)
-        packed = _joined([_compressed(decision), *(self._ground(ground) for ground in grounds)])
-        return packed if len(packed) <= MOST_BYTES else _joined([_compressed(reduced(decision))])
+        if len(grounds) == 1:
+            known = self._ground(grounds[0])
+            self._endings = [(b"," + grounds[0] + b"]", known), *self._endings[: _ENDINGS - 1]]
+            return decision, (known,)
+        return decision, [self._ground(ground) for ground in grounds]
+
+    def _decision(self, decision: bytes) -> bytes:
+        if len(decision) > _SHORT_BYTES:
+            return _compressed(decision)
+        pressing = self._press.copy()
+        return pressing.compress(decision) + pressing.flush()
 
     def _ground(self, ground: bytes) -> bytes:
         known = self._grounds.get(ground)
@@ -97,6 +124,12 @@ def _expanded(data: bytes) -> bytes:
 
 
 _LEVEL: Final = 2
+_ENDINGS: Final = 8
+_SHORT_BYTES: Final = 6 << 10
+_SHORT_BITS: Final = 13
+_SHORT_MEMORY: Final = 5
+"""A window and tables that are enough for a short decision behind the dictionary. The usual ones are a quarter of a
+megabyte, to be filled for each decision."""
 _MOST_EXPANDED: Final = 64 << 20
 _FORM: Final = 1
 """First byte of what is stored: how it is put together, and with which dictionary. Old ones stay readable for ever."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import Any
 
 from omniroute.routing.config import DEFAULTS, ComboConfig
 from omniroute.routing.options import Account, Option, Strategy
+from omniroute.routing.values import value
 
 
 class Reason(StrEnum):
@@ -23,6 +24,7 @@ class Reason(StrEnum):
     ACCOUNT_BLOCKED = "account_blocked"
     NO_CREDIT = "no_credit"
     QUOTA_EXHAUSTED = "quota_exhausted"
+    QUOTA_CUTOFF = "quota_cutoff"
     COOLING = "cooling"
     LOCKED_OUT = "locked_out"
     BREAKER_OPEN = "breaker_open"
@@ -50,7 +52,7 @@ WAITABLE = frozenset({Reason.COOLING, Reason.LOCKED_OUT, Reason.CONCURRENCY_FULL
 """Reasons that pass by themselves soon enough to be waited for."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Exclusion:
     """A target, or one connection of it, that is left out. `until` is epoch seconds; None is not known or never."""
 
@@ -61,7 +63,7 @@ class Exclusion:
     detail: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Scored:
     """A target's score and what it is made of: (value, weight, known) by factor."""
 
@@ -70,7 +72,7 @@ class Scored:
     factors: Mapping[str, tuple[float, float, bool]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Probe:
     """What has to be won before an attempt may start: only one request at a time tries something that rested."""
 
@@ -78,7 +80,7 @@ class Probe:
     """`provider:<id>`, `connection:<id>`, `model:<connection>:<model>` or `score:<option>`."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Seat:
     """One account of a target in a plan.
 
@@ -91,7 +93,7 @@ class Seat:
     rests: Exclusion | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Entry:
     """One target of a plan with its accounts in order.
 
@@ -110,7 +112,7 @@ class Entry:
     config: ComboConfig = DEFAULTS
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Intent:
     """What the caller shall keep for the next plan: a JSON value under a scope and kind.
 
@@ -124,7 +126,7 @@ class Intent:
     is_at_end: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Plan:
     """Ordered targets, each with ordered accounts, and everything that explains them."""
 

@@ -16,7 +16,7 @@ from omniroute.routing.asked import Asked
 from omniroute.routing.auto import admit
 from omniroute.routing.eligibility import Eligibility, misfit
 from omniroute.routing.expiring import is_withheld
-from omniroute.routing.options import Block, Option, Step, Strategy
+from omniroute.routing.options import Account, Block, Option, Step, Strategy
 from omniroute.routing.plan import Entry, Exclusion, Intent, Plan, Probe, Reason, Scored, Seat
 from omniroute.routing.prices import budget_of, within_budget
 from omniroute.routing.strategies import order_steps
@@ -26,6 +26,10 @@ EXPANDED: Final = 16
 """Steps at the head whose accounts are all looked at; behind them the first that may serve is enough."""
 _MOST_EXCLUSIONS: Final = 512
 _NEVER: Final = "never"
+_FEW: Final = 4
+"""Options with so few accounts are looked at once: all of them, rather than the first and later the others."""
+_AUTO: Final = Strategy.AUTO  # looking a member up in its class costs as much as two calls
+_PRIORITY: Final = Strategy.PRIORITY
 
 _LIFTED: Final = frozenset({Reason.CONTEXT_TOO_SMALL, Reason.OUTPUT_TOO_SMALL})
 """Misfits that estimates may be wrong about: where nobody is left, the largest is asked, and says the true numbers."""
@@ -35,15 +39,15 @@ def plan(block: Block, asked: Asked) -> Plan:
     """Return who is to be tried for a request, in order, with everything that explains it."""
     planner = _Planner(asked)
     entries = planner.with_fallback(planner.entries_of(block, is_alone=_is_alone(block)))
-    return Plan(
-        entries=tuple(entries),
-        exclusions=tuple(planner.exclusions),
-        scores=tuple(planner.scores),
-        intents=tuple(planner.intents),
-        strategy=block.strategy,
-        is_sticky=planner.is_sticky,
-        warnings=tuple(planner.warnings),
-        is_over_budget=planner.is_over_budget and not entries,
+    return Plan(  # by position: names would cost as much again
+        tuple(entries),
+        tuple(planner.exclusions),
+        tuple(planner.scores),
+        tuple(planner.intents),
+        block.strategy,
+        planner.is_sticky,
+        tuple(planner.warnings),
+        planner.is_over_budget and not entries,
     )
 
 
@@ -61,6 +65,9 @@ class _Place:
     entries: list[Entry] | None = None
     is_on_trial: bool = False
     """Back from a bad score: one request tries it before all may."""
+    seats: list[Seat] | None = None
+    """All that may serve, where they were looked at already, and why the others may not."""
+    left_out: Sequence[Exclusion] = ()
 
 
 @dataclass(slots=True)
@@ -93,13 +100,13 @@ class _Planner:
         places = self._places(block, is_alone=is_alone)
         if not places:
             return []
-        steps = block.steps[: max(MOST_SCORED, max(places) + 1)]
         order: Sequence[int] = tuple(places)
-        if len(steps) > 1 or self._has_budget(block):
-            order = self._order(block, steps, places)
+        is_as_listed = len(block.steps) == 1 or block.strategy is _PRIORITY
+        if not is_as_listed or self._has_budget(block):
+            order = self._order(block, block.steps[: max(MOST_SCORED, max(places) + 1)], places)
         entries: list[Entry] = []
         for index in order:
-            place, step = places[index], steps[index]
+            place, step = places[index], block.steps[index]
             if place.entries is not None:
                 entries.extend(place.entries)
             else:
@@ -120,7 +127,7 @@ class _Planner:
             self.warnings.extend(budgeted.warnings)
             self.is_over_budget = self.is_over_budget or budgeted.is_refused
             eligible = budgeted.kept
-        if block.strategy is Strategy.AUTO:
+        if block.strategy is _AUTO:
             admitted = admit(block, leads, eligible, asked)
             self._leave_all_out(admitted.exclusions)
             for index in admitted.on_trial:
@@ -156,14 +163,22 @@ class _Planner:
             if unfit is not None and unfit.reason not in _LIFTED:
                 self._leave_out(unfit)
                 continue
-            seat = self._first(block, option, step)
-            if seat is None:
+            place = self._place(block, option, step)
+            if place is None:
                 self._explain(block, option, step.connection_id)
             elif unfit is not None:
-                lifted.append((index, unfit, _Place(option, seat)))
+                lifted.append((index, unfit, place))
             else:
-                places[index] = _Place(option, seat)
-        return self._with_lifted(places, lifted)
+                places[index] = place
+        return self._with_lifted(places, lifted) if lifted else places
+
+    def _place(self, block: Block, option: Option, step: Step) -> _Place | None:
+        if len(option.accounts) <= _FEW and block.config.spend_reserve != _NEVER:
+            left_out: list[Exclusion] = []
+            seats = self._eligibility.seats(option, step.connection_id, left_out)
+            return _Place(option, seats[0], None, False, seats, left_out) if seats else None
+        seat = self._first(block, option, step)
+        return None if seat is None else _Place(option, seat)
 
     def _with_lifted(self, places: dict[int, _Place], lifted: list[tuple[int, Exclusion, _Place]]) -> dict[int, _Place]:
         """Let those who seem too small in only where nobody else is left, and of them the largest."""
@@ -184,37 +199,36 @@ class _Planner:
         seats: tuple[Seat, ...] = (found,)
         if len(option.accounts) > 1 and self._expanded < EXPANDED:
             self._expanded += 1
-            seats = self._ordered(block, option, step)
+            seats = self._ordered(block, step, place)
         if place.is_on_trial:
             trial = Probe(f"score:{option.name}")
             seats = tuple(Seat(seat.account, (*seat.probes, trial)) for seat in seats)
-        return Entry(
-            option=option,
-            seats=seats,
-            step_id=step.id,
-            scope=block.scope,
-            waits_when_paced=block.strategy is Strategy.PRIORITY,
-            config=block.config,
-        )
+        waits_when_paced = block.strategy is _PRIORITY
+        return Entry(option, seats, step.id, block.scope, waits_when_paced, block.config)
 
-    def _ordered(self, block: Block, option: Option, step: Step) -> tuple[Seat, ...]:
-        left_out: list[Exclusion] = []
-        seats = self._eligibility.seats(option, step.connection_id, left_out)
-        seats = self._unreserved(block, option, seats, left_out)
+    def _ordered(self, block: Block, step: Step, place: _Place) -> tuple[Seat, ...]:
+        option, seats, left_out = place.option, place.seats, place.left_out
+        if seats is None:
+            left_out = []
+            seats = self._eligibility.seats(option, step.connection_id, left_out)
+            seats = self._unreserved(block, option, seats, left_out)
         self._leave_all_out(left_out)
         if len(seats) == 1:
             return (seats[0],)
-        by_id = {seat.account.id: seat for seat in seats}
+        accounts: Sequence[Account] = [seat.account for seat in seats] if left_out else option.accounts
         ordering = order_accounts(
             option,
-            [seat.account for seat in seats],
+            accounts,
             self.asked,
             is_sticky_allowed=not block.config.disable_session_stickiness,
             config=block.config,
         )
         if self._expanded == 1:  # the head is what a request uses; a rotation is not turned by those behind it
             self._note(ordering.intents, (), (), is_sticky=ordering.is_sticky)
-        return tuple(by_id[account.id] for account in ordering.accounts)
+        if ordering.accounts is accounts:
+            return tuple(seats)
+        by_id = {seat.account.id: seat for seat in seats}
+        return tuple([by_id[account.id] for account in ordering.accounts])
 
     def _first(self, block: Block, option: Option, step: Step) -> Seat | None:
         if block.config.spend_reserve != _NEVER:

@@ -385,7 +385,14 @@ class Draft:
             )
         self._attempts.append(tried)
 
-    def broke_off(self, failure: Failure, *, offset: int, tokens: tuple[int | None, int | None]) -> None:
+    def broke_off(
+        self,
+        failure: Failure,
+        *,
+        offset: int,
+        tokens: tuple[int | None, int | None],
+        cost_nano_usd: int | None = None,
+    ) -> None:
         """Note that the attempt which served has broken off after so many characters, and that another one goes on."""
         self._continued_at = offset
         for place, tried in enumerate(self._attempts):
@@ -396,6 +403,7 @@ class Draft:
                     failure_kind=failure.kind,
                     tokens_in=tokens[0],
                     tokens_out=tokens[1],
+                    cost_nano_usd=cost_nano_usd,
                 )
 
     def wait(self, reason: str, ms: float) -> None:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from random import Random
 from typing import Any, Final
@@ -27,6 +26,7 @@ from omniroute.routing.expiring import Class, Standing, has_capacity, remaining,
 from omniroute.routing.options import Account, Block, Option, Step, Strategy
 from omniroute.routing.plan import Intent, Scored, Seat
 from omniroute.routing.prices import estimate_nano
+from omniroute.routing.values import value
 
 POSITION: Final = "position"
 DECK: Final = "deck"
@@ -34,7 +34,7 @@ HEAD: Final = "head"
 RELAY: Final = "relay:"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Ordering:
     """The order of a block's steps, by index, and what belongs to it.
 
@@ -85,15 +85,20 @@ def _priority(block: Block, leads: Sequence[Option], eligible: Sequence[int], as
 def _fill_first(block: Block, leads: Sequence[Option], eligible: Sequence[int], asked: Asked) -> Ordering:
     """Take the list from the top, past the steps that have no room this instant."""
     eligibility = Eligibility(asked)
-    rooms: dict[str, bool] = {}
+    rooms: dict[tuple[str, str], bool] = {}
 
-    def has_capacity_of(account: Account) -> bool:
-        if account.id not in rooms:
-            rooms[account.id] = has_capacity(account, asked, block.config)
-        return rooms[account.id]
+    def has_capacity_of(option: Option) -> Callable[[Account], bool]:
+        def has_room_at(account: Account) -> bool:
+            key = (account.id, option.model)
+            if key not in rooms:
+                rooms[key] = has_capacity(account, asked, block.config, option.model)
+            return rooms[key]
+
+        return has_room_at
 
     has_room = {
-        index: _is_any_eligible(block.steps[index], leads[index], has_capacity_of, eligibility) for index in eligible
+        index: _is_any_eligible(block.steps[index], leads[index], has_capacity_of(leads[index]), eligibility)
+        for index in eligible
     }
     return Ordering(tuple(sorted(eligible, key=lambda index: not has_room[index])))
 
@@ -344,13 +349,13 @@ def _is_outgrown(index: int, block: Block, leads: Sequence[Option], asked: Asked
     option = leads[index]
     if _wanted(option, asked) > threshold * option.planned_window:
         return True
-    most_used = [_most_used(account, asked) for account in _accounts(block.steps[index], option, eligibility)]
+    most_used = [_most_used(option, account, asked) for account in _accounts(block.steps[index], option, eligibility)]
     return bool(most_used) and min(most_used) > threshold
 
 
-def _most_used(account: Account, asked: Asked) -> float:
+def _most_used(option: Option, account: Account, asked: Asked) -> float:
     """Return the used fraction of the window that binds an account; 0 where nobody knows."""
-    left = remaining(asked.view.load(account.id), asked.now)
+    left = remaining(asked.view.load(account.id), asked.now, option.model)
     return 0.0 if left is None else 1 - left
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, Protocol
 
+from omniroute.routing.values import value
+
 
 class BreakerState(StrEnum):
     """State of a provider's breaker."""
@@ -44,7 +46,13 @@ class Rest:
 
 @dataclass(frozen=True, slots=True)
 class QuotaWindow:
-    """How much of a provider's grant is used. `used` is a fraction, None when not known."""
+    """How much of a provider's grant is used. `used` is a fraction, None when not known.
+
+    Attributes:
+        kind: `credit` for what lasts until it is spent: it neither lapses nor is any of it held back.
+        read_at, stale_at: when it was read, and from when on the reading is too old to go by; None for never.
+        family: the family of models, or the one model, that it is about; "" for all.
+    """
 
     id: str
     used: float | None = None
@@ -53,9 +61,11 @@ class QuotaWindow:
     kind: str = ""
     source: str = ""
     read_at: float = 0.0
+    stale_at: float | None = None
+    family: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Load:
     """How busy an account is.
 
@@ -85,7 +95,7 @@ class Breaker:
     """Closed, but above the threshold at which operators want to know."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Figures:
     """How an option has done lately. Milliseconds; None is not known.
 
@@ -116,7 +126,7 @@ class Figures:
         return (self.ok + 4) / (self.total + 5)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Binding:
     """Where a session stays at a provider."""
 

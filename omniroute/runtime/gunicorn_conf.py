@@ -29,6 +29,7 @@ os.environ["OMNIROUTE_RUNTIME"] = "hooks"
 _settings = Settings.load(os.environ, Path.cwd())
 if not _is_reload:  # counters begin anew with the server, not with a reload of its workers
     metrics.clear(_settings.data_dir / "runtime" / "metrics")
+    metrics.clear(_settings.data_dir / "runtime" / "in-flight")
 _DRAIN_MARGIN_S = 10
 
 bind = f"[{_settings.host}]:{_settings.port}" if ":" in _settings.host else f"{_settings.host}:{_settings.port}"

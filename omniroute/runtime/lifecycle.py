@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 _POLL_S: Final = 0.5
 _DRAIN_LOOK_S: Final = 0.1
 _IDLE_SWEEP_S: Final = 15.0
+_DRAIN_SPOOLS_S: Final = 10.0
 _LAST_WORDS_S: Final = 1.0
 _RECYCLED_GRACE_S: Final = 3700
 """A recycled worker waits for its streams; none lasts longer than the total stream limit and a little."""
@@ -85,6 +86,8 @@ def start(app: Flask, worker: Any) -> None:
         gevent.spawn(_sweep_idle_connections, own),
         gevent.spawn(_watch_memory, life),
         gevent.spawn(own.alias_hits.flush_forever, sleep=gevent.sleep),
+        gevent.spawn(_drain_spools, own),
+        gevent.spawn(own.in_flight.serve_forever),
     ]
     if isinstance(own.metrics, Metrics):
         life.greenlets.append(gevent.spawn(own.metrics.flush_forever, sleep=gevent.sleep))
@@ -108,9 +111,12 @@ def stop(app: Flask) -> None:  # noqa: ARG001 -- a hook
     life.container.inference.end_all()
     _wait_for_last_words(life)
     gevent.killall(life.greenlets, block=True, timeout=2)
+    life.container.in_flight.withdraw()
     if life.leadership is not None:
         life.leadership.stop()
     life.container.routing.stop()
+    if life.container.inference.admission is not None:
+        life.container.inference.admission.close()
     with suppress(OmniRouteError):  # a few hits of aliases are worth no delay
         life.container.alias_hits.flush()
     life.container.request_log.stop()
@@ -169,6 +175,16 @@ def _is_no_drained_handler(record: logging.LogRecord) -> bool:
     """
     error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
     return not isinstance(error, gevent.GreenletExit | TimeoutError)
+
+
+def _drain_spools(own: Container) -> None:
+    """Deliver what dead workers of this host have left: at once, since it may be whom this one replaces, then on."""
+    while True:
+        try:
+            own.maintenance.drain()
+        except OmniRouteError:
+            log.warning("What ended workers have left in their spools cannot be delivered now")
+        gevent.sleep(_DRAIN_SPOOLS_S)
 
 
 def _sweep_idle_connections(own: Container) -> None:

@@ -26,6 +26,7 @@ import httptools
 from gevent import get_hub
 from gevent.server import StreamServer
 
+from omniroute.providers.sandbox.invoice import Ledger
 from omniroute.providers.sandbox.routes import find_route
 from omniroute.providers.sandbox.script import NEVER, Dialect, Ending, Frame, Options, Script, VendorError
 from omniroute.providers.sandbox.service import build_script, credential_of, failure, render_failure
@@ -57,6 +58,7 @@ _HEADERS_READ: Final = {
 _STATUS_LINES: Final = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n" for s in HTTPStatus}
 _STATUS_LINES[529] = "HTTP/1.1 529 Overloaded\r\n"
 _STATS_PATH: Final = "/__stats"
+_INVOICE_PATH: Final = "/__invoice"
 
 
 @dataclass(slots=True)
@@ -78,6 +80,11 @@ class Stats:
         return json.dumps({name: getattr(self, name) for name in self.__slots__}).encode()
 
 
+def _page(content_type: str, content: bytes) -> Script:
+    headers = (("content-type", content_type), ("content-length", str(len(content))))
+    return Script(200, headers, iter(((0.0, content),)))
+
+
 class SandboxServer:
     """Listens, and holds what connections share."""
 
@@ -92,6 +99,7 @@ class SandboxServer:
         rate_window: RateWindow | None = None,
     ) -> None:
         self.stats = Stats()
+        self.ledger = Ledger()
         self.now = now
         self.ticker = _Ticker(now)
         self._options = options
@@ -306,9 +314,9 @@ class _Connection:
 
     def _answer(self, request: _Request) -> None:
         if request.path == _STATS_PATH:
-            content = self._server.stats.render()
-            headers = (("content-type", "application/json"), ("content-length", str(len(content))))
-            script = Script(200, headers, iter(((0.0, content),)))
+            script = _page("application/json", self._server.stats.render())
+        elif request.path == _INVOICE_PATH:
+            script = _page("text/csv; charset=utf-8", self._server.ledger.render())
         else:
             script = self._server.script(request)
         self._player = _Player(self._server, self, script, request)
@@ -397,8 +405,10 @@ class _Player:
         "_is_over",
         "_is_stream",
         "_is_wake_set",
+        "_job",
         "_next",
         "_server",
+        "_taken",
     )
 
     def __init__(self, server: SandboxServer, connection: _Connection, script: Script, request: _Request) -> None:
@@ -406,6 +416,8 @@ class _Player:
         self._connection = connection
         self._frames: Iterator[Frame] = script.frames
         self._ending = script.ending
+        self._job = script.job
+        self._taken = 0
         self._head_delay_s = script.head_delay_s
         self._is_keep_alive = request.is_keep_alive
         self._is_head_only = request.method == "HEAD"
@@ -459,6 +471,7 @@ class _Player:
     def abandon(self) -> None:
         """Stop because the client has gone."""
         self._is_over = True
+        self._bill(is_complete=False)
         if self._is_stream:
             self._server.stats.open_streams -= 1
             self._server.stats.aborted_streams += 1
@@ -483,6 +496,7 @@ class _Player:
             due.append(self._next)
             size += len(self._next)
             self._next = None
+        self._taken += len(due)
         if not due or self._is_head_only:
             return b"", is_last
         body = due[0] if len(due) == 1 else b"".join(due)
@@ -498,11 +512,18 @@ class _Player:
             return
         self._is_over = True
         is_cut = self._ending is Ending.CUT
+        self._bill(is_complete=not is_cut)
         if self._is_stream:
             self._server.stats.open_streams -= 1
             if not is_cut:
                 ready.append(b"0\r\n\r\n")
         self._connection.finish(b"".join(ready), is_reusable=self._is_keep_alive and not is_cut)
+
+    def _bill(self, *, is_complete: bool) -> None:
+        job, self._job = self._job, None
+        if job is not None:
+            is_torn = job.answer.torn_after is not None
+            self._server.ledger.add(job, self._taken, is_complete=is_complete and not is_torn)
 
     def _wake_at(self, due: float) -> None:
         if not self._is_wake_set:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -33,6 +34,7 @@ MAX_KEY: Final = 8192
 MAX_PER_PROVIDER: Final = 500
 
 _MASK_SIGN: Final = "…"
+_WINDOW_NAME: Final = re.compile(r"\w[\w./:@+-]{0,99}", re.ASCII)
 _NODE_TYPES: Final = frozenset(NodeType)
 _FIELDS: Final = {
     "name": "name",
@@ -43,9 +45,9 @@ _FIELDS: Final = {
     "requestsPerMinute": "requests_per_minute",
     "minTimeBetweenRequestsMs": "min_gap_ms",
     "concurrentRequests": "max_concurrent",
+    "quotaCutoffs": "quota_cutoffs",
 }
 _UNENFORCED: Final[Mapping[str, tuple[Any, ...]]] = {
-    "quotaCutoffs": (None, {}),
     "proxyEnabled": (False,),
 }
 """Fields that are part of a connection but that this release does not act on, with the values that ask for nothing."""
@@ -443,7 +445,27 @@ def _default_name(provider: Provider, siblings: Iterable[Connection]) -> str:
 
 def _plain_values(fields: Mapping[str, Any]) -> dict[str, Any]:
     refuse_unenforced(fields, _UNENFORCED, "connections")
+    if "quotaCutoffs" in fields:
+        fields = {**fields, "quotaCutoffs": _checked_cutoffs(fields["quotaCutoffs"] or {})}
     return {column: fields[name] for name, column in _FIELDS.items() if name in fields and fields[name] != ""}
+
+
+def _checked_cutoffs(cutoffs: Mapping[str, Any]) -> dict[str, float]:
+    """Check percentages by the names of windows; null leaves one out.
+
+    Raises:
+        ValidationFailed: a name or a percentage is none.
+    """
+    checked: dict[str, float] = {}
+    for name, percent in cutoffs.items():
+        if not _WINDOW_NAME.fullmatch(name):
+            raise _invalid("quotaCutoffs", "holds a name that no quota window has")
+        if percent is None:
+            continue
+        if isinstance(percent, bool) or not isinstance(percent, int | float) or not 1 <= percent <= 100:
+            raise _invalid(f"quotaCutoffs.{name}", "must be a percentage from 1 to 100, or null")
+        checked[name] = float(percent)
+    return checked
 
 
 def _refuse_failed(result: Checkup) -> None:

@@ -11,13 +11,16 @@ from ipaddress import ip_network
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
+from sqlalchemy import Connection as Sql
+
 from omniroute.errors import InvalidRequest, NotFound, PermissionDenied, ValidationFailed
 from omniroute.ids import new_id
-from omniroute.records import AccessSchedule, ApiKey
+from omniroute.records import AccessSchedule, ApiKey, RateRule
 from omniroute.services.access import Actor, ActorKind, Power, Snapshots
 from omniroute.services.audit import Recorder
 from omniroute.storage.database import Database
 from omniroute.storage.repositories import api_keys as rows
+from omniroute.storage.repositories import ledger
 
 MOST_SCOPES: Final = 32
 LONGEST_SCOPE: Final = 64
@@ -169,11 +172,16 @@ class Keys:
         return Issued(new, secret)
 
     def revoke(self, key_id: str, origin: Origin) -> None:
-        """End a key at once, on all workers; its usage stays."""
+        """End a key at once, on all workers; its usage stays, its budgets and token limits go."""
         old = self.get(key_id)
         now = self.now()
         gone = replace(old, revoked_at=now, previous_hash=None, previous_until=None, updated_at=now)
-        self._database.write(lambda connection: rows.update(connection, gone), bump=True)
+
+        def work(sql: Sql) -> None:
+            rows.update(sql, gone)
+            ledger.delete_scope(sql, key_id)
+
+        self._database.write(work, bump=True)
         self._record("key.deleted", gone, origin, {"name": gone.name})
 
     def has_valid_tag(self, secret: str) -> bool:
@@ -321,15 +329,18 @@ def _schedule(value: Any) -> AccessSchedule | None:
     return AccessSchedule(value["enabled"], value["from"], value["until"], tuple(sorted(value["days"])), value["tz"])
 
 
+def _rate_rules(value: Any) -> tuple[RateRule, ...]:
+    rules = tuple(RateRule(rule["limit"], rule["windowSeconds"]) for rule in value)
+    if len({rule.window_seconds for rule in rules}) < len(rules):
+        raise ValueError("has two rules for the same number of seconds")
+    return rules
+
+
 def _as_is(value: Any) -> Any:
     return value
 
 
 _UNENFORCED: Final[Mapping[str, tuple[Any, ...]]] = {
-    "rateLimits": ((),),
-    "maxConcurrent": (None,),
-    "maxSessions": (None,),
-    "throttleDelayMs": (None, 0),
     "disabledGuardrails": ((),),
     "streamDefault": ("request",),
 }
@@ -348,6 +359,10 @@ _COLUMNS: Final[Mapping[str, tuple[str, Callable[[Any], Any]]]] = {
     "isActive": ("is_active", _as_is),
     "isBanned": ("is_banned", _as_is),
     "accessSchedule": ("schedule", _schedule),
+    "rateLimits": ("rate_limits", _rate_rules),
+    "maxConcurrent": ("max_concurrent", _as_is),
+    "maxSessions": ("max_sessions", _as_is),
+    "throttleDelayMs": ("throttle_delay_ms", _as_is),
     "noLog": ("no_log", _as_is),
     "hidePaidModels": ("hide_paid_models", _as_is),
     "isCanary": ("is_canary", _as_is),

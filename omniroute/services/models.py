@@ -399,11 +399,17 @@ def _entry(directory: Directory, row: Provider, model: Model, connection_ids: fr
         provider=row,
         model=model,
         connection_ids=connection_ids,
-        is_free=model.is_free or row.tier in (Tier.FREE, Tier.LOCAL),
+        is_free=_is_free(directory, row, model),
         rendered=_encode({"id": name, **facts}),
         rendered_canonical=None if row.id == row.prefix else _encode({"id": f"{row.id}/{model.id}", **facts}),
         rendered_anthropic=anthropic,
     )
+
+
+def _is_free(directory: Directory, row: Provider, model: Model) -> bool:
+    """Say whether a call costs nothing; what the operator has set a price for does not."""
+    is_offered = model.is_free or row.tier in (Tier.FREE, Tier.LOCAL)
+    return is_offered and not directory.prices.is_overridden(row.id, model.id)
 
 
 def _group_entry(group: Group) -> Entry:
@@ -475,10 +481,11 @@ def _facts(directory: Directory, row: Provider, model: Model) -> dict[str, Any]:
     }
     if model.subtype is not None:
         facts["subtype"] = model.subtype
-    if model.price is not None:
-        price = {"input": model.price.input, "output": model.price.output, "cached": model.price.cache_read}
+    listed = directory.prices.row(row.id, model.id)
+    if listed is not None:
+        price = {"input": listed.input, "output": listed.output, "cached": listed.cache_read}
         facts["pricing"] = {name: float(usd) for name, usd in price.items() if usd is not None}
-    if model.is_free:
+    if _is_free(directory, row, model):
         facts["free"] = True
     if model.id not in directory.models_of(row.id):
         facts["custom"] = True
@@ -502,7 +509,7 @@ def _catalog_model(directory: Directory, row: Provider, model: Model) -> dict[st
         "type": model.kind,
         "custom": False,
     }
-    if model.is_free:
+    if _is_free(directory, row, model):
         shown["free"] = True
     if not window.is_assumed:
         shown["context_length"] = window.tokens
@@ -510,12 +517,13 @@ def _catalog_model(directory: Directory, row: Provider, model: Model) -> dict[st
         shown["max_output_tokens"] = model.max_output
     if model.capabilities:
         shown["capabilities"] = model.capabilities
-    if model.price is not None:
+    listed = directory.prices.row(row.id, model.id)
+    if listed is not None:
         price = {
-            "input": model.price.input,
-            "output": model.price.output,
-            "cacheRead": model.price.cache_read,
-            "cacheWrite": model.price.cache_write,
+            "input": listed.input,
+            "output": listed.output,
+            "cacheRead": listed.cache_read,
+            "cacheWrite": listed.cache_write,
         }
         shown["price"] = {name: float(usd) for name, usd in price.items() if usd is not None}
     return shown

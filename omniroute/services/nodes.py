@@ -24,6 +24,7 @@ from omniroute.services.probe import DEADLINES, Prober
 from omniroute.storage.database import Database
 from omniroute.storage.repositories import connections as connection_rows
 from omniroute.storage.repositories import nodes as rows
+from omniroute.storage.repositories import prices as price_rows
 from omniroute.storage.secrets import Cipher
 
 API_TYPES: Final = ("chat", "responses", "embeddings", "audio-transcriptions", "audio-speech", "images-generations")
@@ -162,6 +163,7 @@ class Nodes:
 
         def work(sql: Sql) -> int:
             removed = connection_rows.delete_of_provider(sql, node_id)
+            price_rows.delete_of_provider(sql, node_id)
             rows.delete(sql, node_id)
             return removed
 

@@ -41,8 +41,16 @@ class Standing:
 class Standings:
     """Reads and clears what rests connections."""
 
-    def __init__(self, *, board: HealthBoard, directories: Directories, now: Callable[[], float]) -> None:
-        """`now` is the time of day in epoch seconds."""
+    def __init__(
+        self,
+        *,
+        board: HealthBoard,
+        directories: Directories,
+        now: Callable[[], float],
+        on_forgotten: Callable[[str], None] = lambda _connection_id: None,
+    ) -> None:
+        """`now` is the time of day in epoch seconds; `on_forgotten` is told of connections that are others now."""
+        self._on_forgotten = on_forgotten
         self._board = board
         self._directories = directories
         self._now = now
@@ -67,6 +75,7 @@ class Standings:
         for connection_id in wanted:
             scope = connection_scope(connection_id)
             keys += [(scope, Kind.COOLDOWN), (scope, Kind.DEAD), learned_key(connection_id)]
+            self._on_forgotten(connection_id)
         self._clear([*keys, *self._lockouts_of(wanted)], by)
 
     def reset(self, connection: Connection) -> None:

@@ -16,7 +16,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -27,7 +26,8 @@ from omniroute.errors import Conflict, OmniRouteError, StorageError
 from omniroute.records import AttemptRecord, RequestRecord
 from omniroute.routing.packing import Packer
 from omniroute.storage.database import Database
-from omniroute.storage.repositories import decisions, request_log, usage
+from omniroute.storage.repositories import decisions, ledger, request_log, usage
+from omniroute.storage.repositories.ledger import Crossing
 from omniroute.storage.repositories.request_log import Line
 from omniroute.storage.spool import Piece, Spool, files_in, taken_over
 
@@ -44,6 +44,8 @@ _PACKED_AT_ONCE: Final = 40
 """Decisions that are compressed before others get their turn: about a millisecond."""
 _PAUSE_S: Final = 0.001
 _log = logging.getLogger(__name__)
+
+OnCrossing = Callable[[Crossing], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,8 @@ class LogWriter:
     Args:
         database: where rows go.
         directory: holds the spool files (`DATA_DIR/spool`).
-        now: the clock of `failing_since`.
+        now: the time of day in epoch seconds.
+        on_crossing: told of a budget that rows have brought to its warning threshold.
     """
 
     def __init__(
@@ -81,6 +84,7 @@ class LogWriter:
         monotonic: Callable[[], float] = time.monotonic,
         batch_rows: int = BATCH_ROWS,
         interval_s: float = INTERVAL_S,
+        on_crossing: OnCrossing | None = None,
     ) -> None:
         self._database = database
         self._spool = Spool(directory)
@@ -88,7 +92,7 @@ class LogWriter:
         self._monotonic = monotonic
         self._batch_rows = batch_rows
         self._interval_s = interval_s
-        self._store = _Store(database).put
+        self._store = _Store(database, now, on_crossing).put
         self._appending = threading.Lock()
         self._delivering = threading.Lock()
         self._awake = threading.Event()
@@ -219,7 +223,13 @@ class LogWriter:
         self._unspooled.append(request_log.read_line(line))
 
 
-def drain_spools(database: Database, directory: Path) -> int:
+def drain_spools(
+    database: Database,
+    directory: Path,
+    *,
+    now: Callable[[], float] = time.time,
+    on_crossing: OnCrossing | None = None,
+) -> int:
     """Deliver the spools of workers that are dead, remove them, and return the rows inserted.
 
     Any process may call it at any time: living workers hold their files, and two that drain do not meet in one.
@@ -228,7 +238,7 @@ def drain_spools(database: Database, directory: Path) -> int:
         StorageError: the database does not take it; the rest of the files stays.
     """
     inserted = 0
-    store = _Store(database).put
+    store = _Store(database, now, on_crossing).put
     for path in files_in(directory):
         with taken_over(path) as piece:
             if piece is None:
@@ -278,17 +288,19 @@ class _Entry:
 class _Store:
     """Puts requests into the tables: the log, the sums, and how they were routed."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, now: Callable[[], float], on_crossing: OnCrossing | None) -> None:
         self._database = database
+        self._now = now
+        self._on_crossing = on_crossing
         self._packer = Packer()
 
     def put(self, lines: Sequence[Line]) -> tuple[int, int]:
         """Insert requests and add them to the sums in one transaction; return how many were inserted and refused."""
         entries = self._packed(lines)
         try:
-            return self._database.write(lambda sql: _insert(sql, entries)), 0
+            return self._write(_insert, entries), 0
         except _Redelivered:
-            return self._database.write(lambda sql: _insert_new(sql, entries)), 0
+            return self._write(_insert_new, entries), 0
         except (OmniRouteError, OverflowError) as error:
             if not _is_fault_of_data(error):
                 raise
@@ -296,13 +308,26 @@ class _Store:
         for entry in entries:  # one of them cannot be stored: find it, and let the others pass
             clean = _Entry(tuple(map(_clean, entry.row)), entry.decision)
             try:
-                inserted += self._database.write(partial(_insert_new, entries=[clean]))
+                inserted += self._write(_insert_new, [clean])
             except (OmniRouteError, OverflowError) as error:
                 if not _is_fault_of_data(error):
                     raise
                 rejected += 1
                 _log.exception("A request cannot be stored and is left out.")
         return inserted, rejected
+
+    def _write(self, insert: _Insert, entries: Sequence[_Entry]) -> int:
+        """Insert rows, and count them where budgets and limits are kept: both or neither."""
+
+        def work(sql: Sql) -> tuple[int, list[Crossing]]:
+            rows = insert(sql, entries)
+            return len(rows), ledger.settle(sql, rows, self._now())
+
+        inserted, crossings = self._database.write(work)
+        if self._on_crossing is not None:
+            for crossing in crossings:
+                self._on_crossing(crossing)
+        return inserted
 
     def _packed(self, lines: Sequence[Line]) -> list[_Entry]:
         """Compress the decisions, with pauses: under gevent this runs beside the requests of the worker."""
@@ -334,23 +359,25 @@ class _Redelivered(Exception):
     """Some of a batch is already there; undoes the transaction."""
 
 
-def _insert(sql: Sql, entries: Sequence[_Entry]) -> int:
+def _insert(sql: Sql, entries: Sequence[_Entry]) -> Sequence[request_log.Row]:
     rows = [entry.row for entry in entries]
-    inserted = request_log.insert_batch(sql, rows)
-    if inserted != len(rows):
+    if request_log.insert_batch(sql, rows) != len(rows):
         raise _Redelivered
     decisions.insert_batch(sql, [entry.decision for entry in entries if entry.decision is not None])
     usage.add(sql, rows)
-    return inserted
+    return rows
 
 
-def _insert_new(sql: Sql, entries: Sequence[_Entry]) -> int:
+def _insert_new(sql: Sql, entries: Sequence[_Entry]) -> Sequence[request_log.Row]:
     inserted = request_log.insert_new(sql, [entry.row for entry in entries])
     made = {entry.row[_REQUEST_ID]: entry.decision for entry in entries}
     new = [made[row[_REQUEST_ID]] for row in inserted]
     decisions.insert_batch(sql, [values for values in new if values is not None])
     usage.add(sql, inserted)
-    return len(inserted)
+    return inserted
+
+
+_Insert = Callable[[Sql, Sequence[_Entry]], Sequence[request_log.Row]]
 
 
 def _is_fault_of_data(error: Exception) -> bool:

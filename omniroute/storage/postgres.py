@@ -28,6 +28,7 @@ LOCK_AUDIT: Final = _SPACE | 3
 NAMES_HEALTH: Final = 1
 NAMES_SLOTS: Final = 2
 NAMES_COUNTERS: Final = 3
+NAMES_LIMITS: Final = 4
 _LOCK_NAMES: Final = text("SELECT pg_advisory_xact_lock(:space, key) FROM unnest(CAST(:keys AS integer[])) AS key")
 _CLOCK: Final = text("SELECT CAST(extract(epoch FROM clock_timestamp()) AS double precision)")
 

@@ -27,7 +27,9 @@ from omniroute.storage.repositories import (
     config_version,
     connections,
     credentials,
+    ledger,
     nodes,
+    prices,
     provider_routing,
     sessions,
     settings,
@@ -60,6 +62,9 @@ def load(sql: Sql, cipher: Cipher, now: float) -> Snapshot:
         chains=chains.load_all(sql),
         provider_routing=MappingProxyType(provider_routing.load_all(sql)),
         channels=channels.load_all(sql),
+        budgets=MappingProxyType(ledger.load_budgets(sql)),
+        token_limits=MappingProxyType(ledger.load_token_limits(sql)),
+        prices=prices.load_all(sql),
         has_password=credentials.exists(sql, credentials.ADMIN_PASSWORD),
     )
 

@@ -15,11 +15,12 @@ from typing import Any, Final
 
 from sqlalchemy import Connection as Sql
 
+from omniroute.records import QuotaReading
 from omniroute.routing.marks import HealthRow
 from omniroute.routing.marks import Key as HealthKey
 from omniroute.storage import dialects
 from omniroute.storage.database import Database
-from omniroute.storage.repositories import bindings, claims, counters, health, pacing, slots
+from omniroute.storage.repositories import bindings, claims, counters, health, pacing, quotas, slots
 from omniroute.storage.repositories.bindings import StoredBinding
 from omniroute.storage.repositories.counters import FIGURES, Counter
 
@@ -167,6 +168,27 @@ class StateStore:
         """Return the newest bindings in force that were stored since a time, the oldest first."""
         now = self._now()
         return self._database.read(lambda sql: bindings.load_changed(sql, since, now=now, at_most=at_most))
+
+    # --- quotas -------------------------------------------------------------------------------------------------
+
+    def save_quotas(self, readings: Iterable[QuotaReading]) -> None:
+        """Store readings of quotas."""
+        rows = tuple(readings)
+        self._database.write(lambda sql: quotas.save(sql, rows))
+
+    def load_quotas(self, since: float | None = None) -> tuple[QuotaReading, ...]:
+        """Return the newest reading of each window or, with `since`, all that were made from then on, in order."""
+        return self._database.read(
+            lambda sql: quotas.load_newest(sql) if since is None else quotas.load_since(sql, since)
+        )
+
+    def load_quota_history(self, since: float, connection_id: str | None = None) -> tuple[QuotaReading, ...]:
+        """Return the readings since a time, of one connection or of all, the oldest first."""
+        return self._database.read(lambda sql: quotas.load_history(sql, since, connection_id))
+
+    def forget_quotas(self, connection_id: str) -> None:
+        """Remove all readings of a connection; workers follow within a minute."""
+        self._database.write(lambda sql: quotas.forget(sql, connection_id))
 
     # --- upkeep -------------------------------------------------------------------------------------------------
 

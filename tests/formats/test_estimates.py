@@ -40,14 +40,14 @@ def used(events: list[Event]) -> Usage:
 
 def test_t41_nothing_reported_is_estimated_and_flagged() -> None:
     events = Estimates(prompt_tokens(REQUEST), at_start=False).events([START, *BODY, STOP])
-    assert used(events) == Usage(input=104, output=10, is_estimated=True)
+    assert used(events) == Usage(input=104, output=10, is_input_estimated=True, is_output_estimated=True)
     assert events[-1] == STOP
 
 
 def test_t41_what_is_reported_replaces_the_estimate() -> None:
     estimates = Estimates(prompt_tokens(REQUEST), at_start=True)
     first = estimates.events([START])
-    assert used(first) == Usage(input=104, is_estimated=True)
+    assert used(first) == Usage(input=104, is_input_estimated=True)
     rest = estimates.events([*BODY, UsageUpdate(Usage(input=7, output=3)), STOP])
     assert used([*first, *rest]) == Usage(input=7, output=3)
 
@@ -59,7 +59,7 @@ def test_a_stream_that_reports_is_left_alone() -> None:
 
 def test_a_whole_answer() -> None:
     answer = Answer(WireFormat.OPENAI_CHAT, "i", "m", (Text("y" * 40),), Stop.END, usage=Usage(output=3))
-    assert completed(answer, REQUEST).usage == Usage(input=104, output=3, is_estimated=True)
+    assert completed(answer, REQUEST).usage == Usage(input=104, output=3, is_input_estimated=True)
     whole = msgspec.structs.replace(answer, usage=Usage(input=1, output=1))
     assert completed(whole, REQUEST) is whole
 

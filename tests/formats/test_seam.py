@@ -139,16 +139,16 @@ def test_a_call_gets_an_id_that_the_client_has_not_seen() -> None:
 
 
 def test_tokens_add_up() -> None:
-    spent = Usage(input=10, output=4, cache_read=2, is_estimated=True)
+    spent = Usage(input=10, output=4, cache_read=2, is_input_estimated=True)
     seam = new_seam(spent=spent)
     folder = joined((Text(SENT),), seam, answer(Text(" on"), usage=Usage(input=20, output=7, reasoning=3)))
-    assert folder.usage == Usage(input=30, output=11, cache_read=2, reasoning=3, is_estimated=True) == seam.usage
+    assert folder.usage == Usage(input=30, output=11, cache_read=2, reasoning=3, is_input_estimated=True) == seam.usage
 
 
 def test_what_the_second_does_not_report_is_estimated() -> None:
     seam = new_seam(spent=Usage(input=10, output=4))
     folder = joined((Text(SENT),), seam, answer(Text(" and on.")))
-    assert folder.usage == Usage(input=19, output=6, is_estimated=True)
+    assert folder.usage == Usage(input=19, output=6, is_input_estimated=True, is_output_estimated=True)
 
 
 def test_nothing_is_seen_of_a_second_that_fails_at_once() -> None:

@@ -25,7 +25,7 @@ from omniroute.gateway.session_keys import SessionKeys
 from omniroute.gateway.transport import HttpTransport, RoutedTransport
 from omniroute.providers import catalog
 from omniroute.providers.upstream import Deadlines
-from omniroute.records import AuthType, Combo, ComboStep, Connection, Node, NodeType, RequestRecord, Snapshot
+from omniroute.records import AuthType, Combo, ComboStep, Connection, Node, NodeType, PriceRow, RequestRecord, Snapshot
 from omniroute.routing.options import Option
 from omniroute.secret import Secret
 from omniroute.services.access import Caller, CallerKind, ModelRules
@@ -86,7 +86,7 @@ class Bench:
         data = body if isinstance(body, bytes) else msgspec.json.encode(body)
         return self.inference.open(
             Call(
-                request_id=f"req_{len(self.log.records)}",
+                request_id=f"req_{len(self.log.records) + len(self.inference.runs)}",
                 endpoint="/v1/chat/completions",
                 surface=surface,
                 body=data,
@@ -119,6 +119,8 @@ def bench_of() -> Iterator[Callable[..., Bench]]:
         settings: Mapping[tuple[str, str], Any] | None = None,
         combo: Sequence[str] = (),
         store: StateStore | None = None,
+        is_local: bool = True,
+        prices: Sequence[PriceRow] = (),
     ) -> Bench:
         connections = []
         nodes = []
@@ -132,7 +134,7 @@ def bench_of() -> Iterator[Callable[..., Bench]]:
                     node_type,
                     upstream.url + "/v1",
                     api_type,
-                    is_local=True,
+                    is_local=is_local,
                 )
             )
             connections.append(
@@ -143,7 +145,9 @@ def bench_of() -> Iterator[Callable[..., Bench]]:
         prefixes = [f"up{i}" if i else "up" for i in range(len(upstreams))]
         steps = tuple(ComboStep(f"step_{place}", model=name) for place, name in enumerate(combo))
         combos = (Combo("combo_mix", "mix", steps=steps),) if combo else ()
-        snapshot = Snapshot(1, tuple(connections), tuple(nodes), settings=settings or QUICK, combos=combos)
+        snapshot = Snapshot(
+            1, tuple(connections), tuple(nodes), settings=settings or QUICK, combos=combos, prices=tuple(prices)
+        )
         directories = Directories(_catalog(), snapshot)
         directories.current = _Merged(directories.current, prefixes)  # type: ignore[assignment]
         routing = Routing.build(

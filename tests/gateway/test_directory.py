@@ -13,11 +13,16 @@ from hypothesis import strategies as st
 from omniroute.errors import InvalidRequest, ModelNotFound
 from omniroute.formats.canonical import Effort
 from omniroute.formats.wire import WireFormat
-from omniroute.gateway.directory import Directories, Directory
+from omniroute.gateway.directory import Directories, Directory, Target
+from omniroute.gateway.options import cost_kind_of
+from omniroute.money.tariff import tariff_of
 from omniroute.providers import catalog
 from omniroute.providers.requests import build
-from omniroute.providers.spec import AuthKind, Model, ProviderStatus
-from omniroute.records import AuthType, Connection, Node, NodeType, Snapshot
+from omniroute.providers.spec import AuthKind, Model, Provider, ProviderStatus, Tier
+from omniroute.records import AuthType, Connection, Node, NodeType, PriceRow, PriceStep, Snapshot
+from omniroute.routing.options import Features
+from omniroute.routing.prices import estimate_nano
+from omniroute.routing.view import Figures
 from omniroute.secret import Secret
 
 CATALOGUE = catalog.load()
@@ -307,6 +312,113 @@ def test_following_snapshots() -> None:
     directories.rebuild(Snapshot(3))
     assert directories.current is not compiled
     assert miss(directories.current, "groq/x").extras["reason"] == "no_connection"
+
+
+# --- prices ----------------------------------------------------------------------------------------------------------
+
+
+def price(provider: str, model: str, source: str = "override", **prices: Any) -> PriceRow:
+    return PriceRow(provider, model, source, 0.0, 0.0, **prices)
+
+
+def target_of(name: str, provider: str, *prices: PriceRow, **more: Any) -> Target:
+    rows = (connection("a", provider),)
+    return Directory.compile(Snapshot(1, connections=rows, prices=prices, **more), CATALOGUE).resolve(name)[0]
+
+
+def test_a_target_has_the_price_in_force() -> None:
+    listed = target_of("openai/gpt-4.1", "openai")
+    assert listed.tariff is not None
+    assert (listed.cost_kind, listed.tariff.source) == ("billed", "builtin")
+    own = target_of("openai/gpt-4.1", "openai", price("openai", "gpt-4.1", input="1"))
+    assert own.tariff is not None
+    assert (own.tariff.source, own.tariff.rates.input) == ("override", 1_000_000_000)
+    assert own.tariff.rates.output == listed.tariff.rates.output
+    assert target_of("openai/gpt-99", "openai").tariff is None
+    assert target_of("openai/gpt-99", "openai").cost_kind == "billed", "an unknown price is not a price of nothing"
+
+
+def test_an_effort_in_the_name_does_not_change_the_price() -> None:
+    assert target_of("openai/gpt-5-high", "openai").tariff == target_of("openai/gpt-5", "openai").tariff is not None
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "kind"),
+    [
+        ("openai", "gpt-4.1", "billed"),
+        ("groq", "no-such-model", "billed"),
+        ("glm", "glm-5", "billed"),
+        ("together", "meta-llama/Llama-Vision-Free", "free"),
+        ("cohere", "rerank-v3.5", "billed"),
+    ],
+)
+def test_what_a_cost_is(provider: str, model: str, kind: str) -> None:
+    assert target_of(f"{provider}/{model}", provider).cost_kind == kind
+
+
+@pytest.mark.parametrize(
+    ("tier", "billing", "is_local", "kind", "kind_with_price"),
+    [
+        (Tier.API_KEY, "metered", False, "billed", "billed"),
+        (Tier.CHEAP, "metered", False, "billed", "billed"),
+        (Tier.SUBSCRIPTION, "metered", False, "subscription", "subscription"),
+        (Tier.API_KEY, "subscription", False, "subscription", "subscription"),
+        (Tier.SUBSCRIPTION, "subscription (free tier)", False, "subscription", "subscription"),
+        (Tier.SUBSCRIPTION, "free", False, "free", "billed"),
+        (Tier.FREE, "metered", False, "free", "billed"),
+        (Tier.API_KEY, "free", False, "free", "billed"),
+        (Tier.LOCAL, "metered", True, "free", "billed"),
+        (Tier.API_KEY, "metered", True, "free", "billed"),
+    ],
+)
+def test_how_tier_billing_and_place_decide(
+    tier: Tier, billing: str, is_local: bool, kind: str, kind_with_price: str
+) -> None:
+    provider = Provider("p", "p", "P", tier=tier, is_local=is_local)
+    facts = Model("m", billing=billing)
+    assert cost_kind_of(provider, facts, None) == kind
+    assert cost_kind_of(provider, facts, tariff_of("builtin", {"input": "1"})) == kind
+    assert cost_kind_of(provider, facts, tariff_of("override", {"input": "1"})) == kind_with_price
+
+
+def test_routing_estimates_with_the_same_price() -> None:
+    own = price("openai", "gpt-4.1", input="1", tiers=(PriceStep(1000, input="5", output="7"),))
+    snapshot = Snapshot(1, connections=(connection("a", "openai"),), prices=(own,))
+    (option,) = Directory.compile(snapshot, CATALOGUE).find("openai/gpt-4.1")
+    assert option.rates is not None
+    assert (option.rates.input, option.rates.steps[0][0], option.rates.steps[0][1].output) == (1000.0, 1000, 7000.0)
+    assert estimate_nano(option, Features(estimated_input=1001, max_output=1), Figures()) == 1001 * 5000 + 7000
+    assert not option.is_unmetered
+
+
+def test_a_set_price_makes_what_is_free_cost_something() -> None:
+    snapshot = Snapshot(1, prices=(price("sandbox", "echo", input="1", output="1"),))
+    (option,) = Directory.compile(snapshot, CATALOGUE).find("sandbox/echo")
+    assert not option.is_unmetered
+    (target,) = Directory.compile(snapshot, CATALOGUE).resolve("sandbox/echo")
+    assert target.cost_kind == "billed"
+
+
+def test_a_node_has_the_prices_that_are_set_and_no_others() -> None:
+    node = Node("node_1", "Own", "own", NodeType.OPENAI, "https://llm.example/v1")
+    assert target_of("own/gpt-4.1", "node_1", nodes=(node,)).tariff is None
+    priced = target_of("own/gpt-4.1", "node_1", price("node_1", "gpt-4.1", input="1"), nodes=(node,))
+    assert priced.tariff is not None
+    assert priced.cost_kind == "billed"
+    local = replace(node, is_local=True, base_url="http://127.0.0.1:9/v1")
+    assert target_of("own/m", "node_1", nodes=(local,)).cost_kind == "free"
+    assert target_of("own/m", "node_1", price("node_1", "m", input="1"), nodes=(local,)).cost_kind == "billed"
+
+
+def test_a_new_price_is_followed() -> None:
+    rows = (connection("a", "openai"),)
+    directories = Directories(CATALOGUE, Snapshot(1, connections=rows))
+    compiled = directories.current
+    directories.rebuild(Snapshot(2, connections=rows, prices=(price("openai", "gpt-4.1", input="9"),)))
+    assert directories.current is not compiled
+    (target,) = directories.current.resolve("openai/gpt-4.1")
+    assert target.tariff is not None
+    assert target.tariff.rates.input == 9_000_000_000
 
 
 def large() -> Snapshot:

@@ -288,13 +288,15 @@ def test_t42_what_nobody_has_priced_is_unpriced_and_not_free(bench_of: Make, is_
     """Tiers, surcharges and fees belong to the price list; a figure of 0 is never made up for the lack of one."""
     act = stream(*STREAM) if is_stream else answer(HELLO)
     with fake_upstream(act) as upstream:
-        bench = bench_of(upstream)
+        bench = bench_of(upstream, is_local=False)
         status, headers, body = asked(bench, Surface.OPENAI_CHAT, is_stream=is_stream)
         assert status == 200
         record = bench.log.only
         assert (record.cost_kind, record.cost_nano_usd) == ("unpriced", None)
-        assert not any("cost" in name.lower() for name in headers)
-        assert b"cost" not in body.lower()
+        assert not any("cost" in name.lower() for name in headers if name != "X-OmniRoute-Cost-Kind")
+        assert headers.get("X-OmniRoute-Cost-Kind") == (None if is_stream else "unpriced")
+        assert b"response-cost" not in body.lower()
+        assert (b": x-omniroute-cost-kind=unpriced\n" in body) is is_stream
 
 
 # --- one conversation, several providers -----------------------------------------------------------------------------

@@ -53,7 +53,7 @@ class Connected:
         self.made.append(f"{provider.prefix}/{model}")
         accounts = tuple(one.account for one in self.legs[provider_id])
         window = facts.context if facts is not None else None
-        return option_of(provider, model, facts, accounts, window=window, effort=None, handles={})
+        return option_of(provider, model, facts, accounts, window=window, effort=None, tariff=None, handles={})
 
 
 def connected(*names: str, **changes: Any) -> Connected:

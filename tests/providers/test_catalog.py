@@ -193,7 +193,7 @@ def test_discontinued_rows_name_what_to_use(catalogue: Catalogue) -> None:
 def test_loading_is_cheap() -> None:
     program = (
         "import gc, resource, time, sys\n"
-        "import msgspec, re, json, dataclasses, enum, importlib.resources, pathlib\n"
+        "import msgspec, re, json, dataclasses, enum, hashlib, importlib.resources, pathlib\n"
         "def rss():\n"
         "    return int(next(l for l in open('/proc/self/status') if l.startswith('VmRSS')).split()[1])\n"
         "gc.collect(); before, start = rss(), time.process_time()\n"
@@ -280,6 +280,8 @@ URLS = {"openai_chat": "https://a.example/v1/chat/completions"}
         ({"id": "a/b", "urls": URLS}, "lower case"),
         ({"id": "acme", "urls": URLS, "tier": "gold"}, "gold"),
         ({"id": "acme", "urls": URLS, "models": [{"name": "no id"}]}, "id"),
+        ({"id": "acme", "urls": URLS, "models": [{"id": "a-1", "price": {"input": "-1"}}]}, "price of a-1 must be"),
+        ({"id": "acme", "urls": URLS, "models": [{"id": "a-1", "price": {"per_image": "x"}}]}, "price of a-1 is not"),
         ({"id": "sandbox", "name": "x"}, "simulated"),
     ],
 )

@@ -31,6 +31,7 @@ from omniroute.gateway.figures import OptionFigures
 from omniroute.gateway.gate import Gate
 from omniroute.gateway.health_board import HealthBoard
 from omniroute.gateway.live_view import LiveView
+from omniroute.gateway.quotas import Quotas
 from omniroute.gateway.resolver import Chain, Resolved, Resolver
 from omniroute.gateway.router import Route, Router
 from omniroute.gateway.routing_memory import RoutingMemory
@@ -123,6 +124,7 @@ class Worker:
             figures=self.figures,
             view=view,
             gate=self.gate,
+            quotas=Quotas(store=world.store, board=self.board, now=time.wall),
             recorder=Recorder(gateway_version="simulated"),
             resilience=settings,
             accounts_of=lambda provider: world.providers.get(provider, ()),

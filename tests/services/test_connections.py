@@ -157,7 +157,6 @@ def test_lists_filter(providers: Providers) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "idle"),
     [
-        ("quotaCutoffs", {"daily": 90}, {}),
         ("proxyEnabled", True, False),
     ],
 )

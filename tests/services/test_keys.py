@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from omniroute.errors import InvalidRequest, NotFound, ValidationFailed
-from omniroute.records import AccessSchedule
+from omniroute.records import AccessSchedule, Budget, RateRule, TokenLimit
 from omniroute.services.keys import SYSTEM, initial_scopes, masked, state_of
+from omniroute.storage.ledger import Ledger
 from tests.harness import NOW, Gateway
 
 
@@ -120,10 +121,6 @@ def test_a_change_touches_the_given_fields_only(gateway: Gateway) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "idle"),
     [
-        ("rateLimits", ({"limit": 5, "windowSeconds": 60},), ()),
-        ("maxConcurrent", 3, None),
-        ("maxSessions", 4, None),
-        ("throttleDelayMs", 5, 0),
         ("disabledGuardrails", ("pii",), ()),
         ("streamDefault", "json", "request"),
     ],
@@ -136,6 +133,37 @@ def test_a_limit_that_nothing_enforces_is_refused(gateway: Gateway, field: str, 
     with pytest.raises(InvalidRequest):
         gateway.keys.change(key.id, {field: value}, SYSTEM)
     assert gateway.keys.change(key.id, {field: idle, "name": "n"}, SYSTEM).name == "n"
+
+
+def test_limits_are_kept_and_lifted(gateway: Gateway) -> None:
+    rules = ({"limit": 5, "windowSeconds": 60}, {"limit": 100, "windowSeconds": 86_400})
+    key = gateway.issue(rateLimits=rules, maxConcurrent=3, maxSessions=4, throttleDelayMs=5).key
+    stored = gateway.keys.get(key.id)
+    assert stored.rate_limits == (RateRule(5, 60), RateRule(100, 86_400))
+    assert (stored.max_concurrent, stored.max_sessions, stored.throttle_delay_ms) == (3, 4, 5)
+    lifted = gateway.keys.change(
+        key.id, {"rateLimits": (), "maxConcurrent": None, "maxSessions": None, "throttleDelayMs": 0}, SYSTEM
+    )
+    assert gateway.keys.get(key.id) == lifted
+    assert (lifted.rate_limits, lifted.max_concurrent, lifted.max_sessions) == ((), None, None)
+    assert not lifted.throttle_delay_ms
+
+
+def test_two_rules_for_one_window_contradict_each_other(gateway: Gateway) -> None:
+    rules = ({"limit": 5, "windowSeconds": 60}, {"limit": 9, "windowSeconds": 60})
+    with pytest.raises(ValidationFailed) as refused:
+        gateway.issue(rateLimits=rules)
+    assert refused.value.details == [{"field": "rateLimits", "message": "has two rules for the same number of seconds"}]
+    assert gateway.keys.usable() == []
+
+
+def test_a_revoked_key_leaves_no_budget_behind(gateway: Gateway) -> None:
+    key, other, ledger = gateway.issue().key, gateway.issue("other").key, Ledger(gateway.database)
+    ledger.set_budgets([Budget(one.id, "daily", 1) for one in (key, other)], NOW)
+    ledger.set_token_limit(TokenLimit("tl_1", key.id, "global", None, 5, "daily"), NOW)
+    gateway.keys.revoke(key.id, SYSTEM)
+    assert (list(ledger.budgets()), list(ledger.token_limits())) == ([other.id], [])
+    assert list(gateway.snapshots.current.budgets) == [other.id]
 
 
 def test_lists_hold_the_newest_first_and_no_revoked_ones(gateway: Gateway) -> None:

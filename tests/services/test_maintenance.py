@@ -118,7 +118,6 @@ def test_runs_are_recorded_with_their_outcome(settings: Settings, database: Data
     assert runs["backup"]["lastSuccessAt"] is None
     assert runs["backup"]["lastError"] == "RuntimeError"
     assert made.is_due("backup", 86_400)
-    assert made.is_due("drain-spools", 10)
 
 
 def test_shared_state_that_nobody_needs_goes_every_minute(settings: Settings, database: Database, clock: Clock) -> None:
@@ -140,3 +139,23 @@ def test_every_job_runs_on_an_empty_database(settings: Settings, database: Datab
         assert interval_s > 0
     assert {run["name"] for run in made.last_runs() if run["lastError"] is None} == set(made.jobs())
     assert list((settings.data_dir / "backups").iterdir())
+
+
+def test_jobs_of_other_services_run_beside_its_own(settings: Settings, database: Database, clock: Clock) -> None:
+    ran: list[str] = []
+    own = Maintenance(
+        settings=settings,
+        database=database,
+        state=StateStore(database, clock),
+        backups=Backups(settings=settings, database=database, now=clock),
+        now=clock,
+        more={"prices": (lambda: ran.append("prices"), 3600)},
+    )
+    job, interval_s = own.jobs()["prices"]
+    assert own.is_due("prices", interval_s)
+    own.run("prices", job)
+    assert ran == ["prices"]
+    assert not own.is_due("prices", interval_s)
+    clock.pass_(3600)
+    assert own.is_due("prices", interval_s)
+    assert {"retention", "backup", "prices"} <= set(own.jobs())

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Connection as Sql
 from sqlalchemy import text
 
-from omniroute.records import AttemptRecord, DecisionRecord, RequestRecord
+from omniroute.records import AttemptRecord, Charge, ChargePart, DecisionRecord, RequestRecord
 from omniroute.storage.database import Database
 from omniroute.storage.repositories import request_log, usage
 from omniroute.storage.repositories.request_log import Filters
@@ -36,6 +36,24 @@ FULL = RequestRecord(
     reasoning=5,
     cost_nano_usd=6,
     cost_kind="billed",
+    extra_nano_usd=7,
+    price_id="override-1",
+    is_estimated=True,
+    charges=(
+        Charge(
+            "normal",
+            "p",
+            "m",
+            "billed",
+            6,
+            "override-1",
+            "override",
+            (ChargePart("input", 1, 2_000, 6), ChargePart("output", 2, 3_000, 0, is_estimated=True)),
+            upstream_id="req-up",
+        ),
+        Charge("hedge", "p2", "m2", "billed", 7, is_serving=False),
+        Charge("normal", "p3", "m3", "unpriced", None, is_serving=False),
+    ),
     cache="hit",
     duration_ms=7.5,
     ttft_ms=1.5,
@@ -98,7 +116,15 @@ def test_batches_of_any_size_are_stored_whole(database: Database, count: int) ->
 def test_a_line_of_an_unknown_version_is_refused() -> None:
     line = request_log.line_of(record())
     assert request_log.read_line(line).row[0] == "req_1"
-    for damaged in (line.replace(b"[2,", b"[9,", 1), line.replace(b"[2,", b"[1,", 1), line[:-5], b"", b"{}", b"[2]"):
+    for damaged in (
+        line.replace(b"[3,", b"[9,", 1),
+        line.replace(b"[3,", b"[2,", 1),
+        line.replace(b"[3,", b"[1,", 1),
+        line[:-5],
+        b"",
+        b"{}",
+        b"[3]",
+    ):
         with pytest.raises(ValueError, match=r"."):
             request_log.read_line(damaged)
 
@@ -117,6 +143,8 @@ def test_requests_are_added_up_by_combo(database: Database) -> None:
     sums = database.read(lambda sql: [tuple(row) for row in sql.execute(statement)])
     assert sums == [("", 1), ("combo_1", 2)]
 
+
+UNCHARGED: dict[str, Any] = {"extra_nano_usd": 0, "price_id": None, "is_estimated": False, "charges": ()}
 
 OLD_LINE = (
     b'[1,"req_old",1800000000.5,"request","/v1/messages","anthropic_messages","openai_chat","claude","p","m","conn_9",'
@@ -143,6 +171,34 @@ def test_a_line_of_the_first_version_is_still_read(database: Database) -> None:
         tag="nightly",
         kind="request",
         attempts=FULL.attempts[1:],
+        **UNCHARGED,
+    )
+
+
+SECOND_LINE = (
+    b'[2,"req_second",1800000000.5,"request","/v1/messages","anthropic_messages","openai_chat","claude","p","m",'
+    b'"conn_9","key_9",200,"success",null,1,2,3,4,5,6,"billed","hit",7.5,1.5,"abc","nightly",8,9,"combo_9","step_9",'
+    b'1,1,[{"provider":"p","connection_id":"conn_9","model":"m","status":200,"failure_class":null,"kind":null,'
+    b'"started_ms":5.0,"connected_ms":6.0,"first_content_ms":7.0,"ended_ms":7.5}],["policy",7,[{"v":1}]]]\n'
+)
+"""As a release wrote it that knew no charges."""
+
+
+def test_a_line_of_the_second_version_is_still_read(database: Database) -> None:
+    line = request_log.read_line(SECOND_LINE)
+    assert line.decision == DecisionRecord("policy", 7, b'[{"v":1}]')
+    assert database.write(lambda sql: request_log.insert_batch(sql, [line.row])) == 1
+    assert database.read(lambda sql: request_log.get(sql, "req_second")) == dataclasses.replace(
+        FULL,
+        request_id="req_second",
+        time=NOW + 0.5,
+        status=200,
+        outcome="success",
+        error_code=None,
+        tag="nightly",
+        kind="request",
+        attempts=FULL.attempts[1:],
+        **UNCHARGED,
     )
 
 
@@ -239,9 +295,10 @@ def test_sums_add_up_over_batches(database: Database) -> None:
         cache_read=3,
         cache_write=4,
         reasoning=5,
-        billed_nano_usd=6,
+        billed_nano_usd=6 + 7,
         subscription_nano_usd=0,
         unpriced=4,
+        estimated=1,
         duration_ms_sum=3 * 120.5 + 60_001.0 + 7.5,
         ttft_ms_sum=3 * 40.25 + 1.5,
         ttft_count=4,
@@ -293,8 +350,13 @@ def test_sums_are_kept_by_key(database: Database) -> None:
 
 
 def test_positions_of_sums_follow_the_columns() -> None:
-    assert usage._SUMS[: usage._LATENCY] == tuple(field.name for field in dataclasses.fields(usage.Totals))[:-1]
-    assert len(usage._SUMS) - usage._LATENCY == len(usage.LATENCY_BOUNDS_MS) + 1
+    named = {field.name for field in dataclasses.fields(usage.Totals)} - {"latency"}
+    assert named == {*usage._SUMS[: usage._LATENCY], "estimated"}
+    assert usage._SUMS[usage._ESTIMATED] == "estimated"
+    assert len(usage._SUMS) - usage._LATENCY == len(usage.LATENCY_BOUNDS_MS) + 1 + 1
+    counted = ("requests", "failed", "cancelled", "fallbacks", "cache_hits")
+    money = ("billed_nano_usd", "subscription_nano_usd", "unpriced", "duration_ms_sum", "ttft_ms_sum", "ttft_count")
+    assert (usage._SUMS[:5], usage._SUMS[10:16]) == (counted, money)
 
 
 def test_a_page_of_a_large_log_uses_an_index(tmp_path: Any) -> None:

@@ -30,6 +30,7 @@ class Plan:
     cross_seconds: float
     translations: int
     huge_requests: int
+    routing_batches: int
 
 
 FULL = Plan(
@@ -54,6 +55,7 @@ FULL = Plan(
     cross_seconds=3,
     translations=100,
     huge_requests=12,
+    routing_batches=25,
 )
 
 QUICK = Plan(
@@ -78,4 +80,5 @@ QUICK = Plan(
     cross_seconds=1,
     translations=25,
     huge_requests=4,
+    routing_batches=5,
 )

@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +31,7 @@ from omnibench.processes import bound_to
 from omnibench.targets import REPOSITORY
 
 if TYPE_CHECKING:
-    from omnibench.routing_world import World
+    from omnibench.routing_world import Work, World
     from omniroute.providers.catalog import Catalogue
 
 STAGES: Final = ("name", "plan", "attempt", "end", "compression")
@@ -72,7 +72,7 @@ class Case:
 DIRECT: Final = Case("direct model", 1, 1)
 COMBO: Final = Case("combo", 10, 2, "priority", 10)
 LONG: Final = Case("combo, 115 KB", 10, 2, "priority", 10, is_long=True)
-POOL: Final = Case("auto", 19, 3, is_auto=True)
+POOL: Final = Case("`auto`", 19, 3, is_auto=True)
 LARGE: Final = Case("combo by score", 19, 3, "auto", 647)
 CASES: Final = (DIRECT, COMBO, LONG, POOL, LARGE)
 
@@ -86,6 +86,7 @@ class Cost:
         accounts: connections that may serve them.
         entries: models that a plan had in order.
         least_us, median_us: means of batches.
+        uncompressed_us: the least mean of a batch without the compression of the decision record.
         stages_us: of the request in the middle, by stage, on the clock and so with reading it.
         recording_us: the part of the decision record with its compression, measured alone: the least mean of a batch.
         stored_bytes: of a decision.
@@ -97,6 +98,7 @@ class Cost:
     entries: int
     least_us: float
     median_us: float
+    uncompressed_us: float
     stages_us: Mapping[str, float]
     recording_us: float
     stored_bytes: int
@@ -107,6 +109,7 @@ class _Times:
     """Microseconds per request, of batches; and of each request by stage."""
 
     whole: list[float] = field(default_factory=list)
+    uncompressed: list[float] = field(default_factory=list)
     recording: list[float] = field(default_factory=list)
     stages: tuple[list[float], ...] = field(default_factory=lambda: tuple([] for _ in STAGES))
 
@@ -156,22 +159,22 @@ def _warm(world: World, requests: int) -> None:
 
 def _measure(world: World, requests: int, times: _Times) -> None:
     works = world.works(requests)
-    serve = world.serve
-    began = time.process_time()
-    for work in works:
-        serve(work)
-    times.whole.append(1e6 * (time.process_time() - began) / requests)
-    again = world.record_again
-    began = time.process_time()
-    for work in works:
-        again(work)
-    times.recording.append(1e6 * (time.process_time() - began) / requests)
+    times.whole.append(_mean_us(world.serve, works))
+    times.recording.append(_mean_us(world.record_again, works))
+    times.uncompressed.append(_mean_us(world.route, world.works(requests)))
     stages = (world.resolve, world.plan, world.attempt, world.close_route, world.pack)
     for work in world.works(requests):
         for stage, found in zip(stages, times.stages, strict=True):
             start = time.perf_counter()
             stage(work)
             found.append(1e6 * (time.perf_counter() - start))
+
+
+def _mean_us(step: Callable[[Work], None], works: Sequence[Work]) -> float:
+    began = time.process_time()
+    for work in works:
+        step(work)
+    return 1e6 * (time.process_time() - began) / len(works)
 
 
 def _cost(case: Case, world: World, times: _Times) -> Cost:
@@ -185,9 +188,8 @@ def _cost(case: Case, world: World, times: _Times) -> Cost:
         entries=len(work.route.plan.entries),
         least_us=min(times.whole),
         median_us=statistics.median(times.whole),
-        stages_us={
-            name: statistics.median(found) for name, found in zip(STAGES, times.stages, strict=True)
-        },
+        uncompressed_us=min(times.uncompressed),
+        stages_us={name: statistics.median(found) for name, found in zip(STAGES, times.stages, strict=True)},
         recording_us=min(times.recording),
         stored_bytes=len(work.packed),
     )

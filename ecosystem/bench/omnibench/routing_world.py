@@ -12,7 +12,6 @@ from itertools import chain, count, zip_longest
 from pathlib import Path
 from typing import Final, NoReturn
 
-from omnibench import bodies
 from omniroute.formats.codec import no_pause
 from omniroute.formats.splice import TopLevel, scan
 from omniroute.gateway.clocks import Clocks
@@ -112,9 +111,7 @@ class World:
     def _work(self, number: int) -> Work:
         top, request_id = self._tops[number % len(self._tops)], f"req_{number:026d}"
         call = Call(request_id, _PATH, Surface.OPENAI_CHAT, top.body, _CALLER)
-        inquiry = Inquiry(
-            _DIALECT, top, self.requested, False, request_id, _CALLER.key_id, self._inference, no_pause
-        )
+        inquiry = Inquiry(_DIALECT, top, self.requested, False, request_id, _CALLER.key_id, self._inference, no_pause)
         record = RequestRecord(request_id, time.time(), _PATH, _DIALECT.format.value, self.requested)
         return Work(call, inquiry, record, time.monotonic())
 
@@ -122,11 +119,15 @@ class World:
 
     def serve(self, work: Work) -> None:
         """Take a request through all of it."""
+        self.route(work)
+        self.pack(work)
+
+    def route(self, work: Work) -> None:
+        """Take a request through all of it but the compression, which is the log's, behind the answer."""
         self.resolve(work)
         self.plan(work)
         self.attempt(work)
         self.close_route(work)
-        self.pack(work)
 
     def resolve(self, work: Work) -> None:
         """Look up what the name stands for, and what the key permits of it."""
@@ -142,8 +143,7 @@ class World:
         route, deadline = work.route, work.started + _LEFT_S
         loop = route.steps(lambda: deadline - time.monotonic())
         step = loop.send(None)
-        if not isinstance(step, Attempt):
-            raise AssertionError(step)
+        assert isinstance(step, Attempt)  # noqa: S101 - nobody rests, so that there is nothing to wait for
         candidate = step.candidate
         refused = route.enter(candidate, step.patience_s, _LEFT_S)
         if refused is not None:

@@ -9,7 +9,7 @@ from typing import Final
 
 from omnibench.bench import Bench, Findings
 from omnibench.machine import describe_machine, describe_versions
-from omnibench.parts import cold, memory, pinning, requests, state, streams, translate
+from omnibench.parts import cold, memory, pinning, requests, routing, state, streams, translate, usage
 from omnibench.report import BAR_HEADER, table
 
 PARTS: Final[Mapping[str, Callable[[Bench], Findings]]] = {
@@ -18,6 +18,8 @@ PARTS: Final[Mapping[str, Callable[[Bench], Findings]]] = {
     "state": state.run,
     "streams": streams.run,
     "translate": translate.run,
+    "routing": routing.run,
+    "usage": usage.run,
     "memory": memory.run,
     "pinning": pinning.run,
 }

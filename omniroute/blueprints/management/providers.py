@@ -219,6 +219,7 @@ def shown(connection: Connection) -> dict[str, Any]:
         "requestsPerMinute": connection.requests_per_minute,
         "minTimeBetweenRequestsMs": connection.min_gap_ms,
         "concurrentRequests": connection.max_concurrent,
+        "quotaCutoffs": connection.quota_cutoffs,
         "proxyEnabled": connection.proxy_enabled,
         "models": {"total": listed, "active": listed if connection.is_active else 0},
         "providerData": connection.provider_data,

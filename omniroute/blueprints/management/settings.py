@@ -21,6 +21,7 @@ from omniroute.blueprints.management.origin import origin
 from omniroute.container import container
 from omniroute.routing.options import AccountStrategy, Strategy
 from omniroute.services import routing_settings as service
+from omniroute.services.budgets import UNPRICED
 
 blueprint = Blueprint("management_settings", __name__)
 
@@ -35,8 +36,11 @@ _ROUTING: Final = (
     text("ambiguousModelPolicy", nullable=True, choices=service.AMBIGUOUS),
     mapping("providers", max_items=500, max_bytes=64 * 1024),
 )
-_SECTIONS: Final = Fields(nested("routing", Fields(*_ROUTING), required=True))
-_FLAT: Final = Fields(*_ROUTING)
+_BUDGETS: Final = (text("unpriced", nullable=True, choices=UNPRICED),)
+_SECTIONS: Final = Fields(nested("routing", Fields(*_ROUTING)), nested("budgets", Fields(*_BUDGETS)))
+_SECTION_NAMES: Final = frozenset({"routing", "budgets"})
+_FLAT: Final = Fields(*_ROUTING, *_BUDGETS)
+_BUDGET_NAMES: Final = tuple(field.name for field in _BUDGETS)
 _COMBO_DEFAULTS: Final = Fields(
     text("strategy", nullable=True, choices=Strategy),
     mapping("config", nullable=True, max_bytes=64 * 1024),
@@ -48,15 +52,25 @@ _COMBO_DEFAULTS: Final = Fields(
 def show() -> Response:
     """Show the settings by section."""
     own = container()
-    return answer({"settings": {"routing": own.routing_settings.routing()}, "version": own.snapshots.current.version})
+    settings = {"routing": own.routing_settings.routing(), "budgets": own.budgets.settings()}
+    return answer({"settings": settings, "version": own.snapshots.current.version})
 
 
 @blueprint.route("/api/settings", methods=["PATCH", "PUT"])
 def change() -> Response:
     """Change the given settings, by section or by their names alone."""
     body = read_object(request)
-    values = _SECTIONS.check(body)["routing"] if "routing" in body else _FLAT.check(body)
-    container().routing_settings.change_routing(values, origin())
+    own = container()
+    if _SECTION_NAMES.isdisjoint(body):
+        values = _FLAT.check(body)
+        budgets = {name: values.pop(name) for name in _BUDGET_NAMES if name in values}
+        sections = {name: found for name, found in (("routing", values), ("budgets", budgets)) if found}
+    else:
+        sections = _SECTIONS.check(body)
+    if "routing" in sections:
+        own.routing_settings.change_routing(sections["routing"], origin())
+    if "budgets" in sections:
+        own.budgets.change_settings(sections["budgets"], origin())
     return show()
 
 

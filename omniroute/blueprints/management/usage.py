@@ -1,18 +1,22 @@
-"""`/api/usage/logs` and `/api/audit`: what requests did, and what people did."""
+"""`/api/usage/logs`, `/api/usage/export` and `/api/audit`: what requests did, and what people did."""
 
 from __future__ import annotations
 
 import re
+import time
+from collections import defaultdict
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from flask import Blueprint, Request, Response, request
 
 from omniroute.blueprints.management.bodies import Page, answer, iso_time, listing, refuse_sort
+from omniroute.blueprints.management.exports import streamed
 from omniroute.container import container
 from omniroute.errors import ValidationFailed
-from omniroute.records import AttemptRecord
-from omniroute.services.usage import Filters, LogRow
+from omniroute.records import AttemptRecord, RequestRecord
+from omniroute.services.usage import DayRow, Filters, LogRow
 
 blueprint = Blueprint("management_usage", __name__)
 
@@ -29,13 +33,37 @@ def logs() -> Response:
     """List settled requests, newest first."""
     page = Page.read(request)
     refuse_sort(request, "-time")
-    if request.args.get("combo"):
-        return listing("logs", [], total=0, page=page)  # nothing is served through a combo in this release
     found = container().usage.page(_filters(request), limit=page.limit, offset=page.offset)
-    response = listing("logs", [log_row(row) for row in found.rows], total=found.total, page=page)
-    if found.is_total_capped:
-        response.headers["X-OmniRoute-Warning"] = "total_capped"
-    return response
+    body = {
+        "logs": [log_row(row) for row in found.rows],
+        "total": found.total,
+        "limit": page.limit,
+        "offset": page.offset,
+        "isTotalCapped": found.is_total_capped,
+        "searchedSince": iso_time(found.searched_since),
+    }
+    headers = {"X-Total-Count": str(found.total)}
+    if found.searched_since is not None:
+        headers["X-OmniRoute-Warning"] = "search_bounded"
+    elif found.is_total_capped:
+        headers["X-OmniRoute-Warning"] = "total_capped"
+    return answer(body, headers=headers)
+
+
+@blueprint.get("/api/usage/export")
+@blueprint.get("/api/logs/export")
+def export() -> Response:
+    """Write settled requests, newest first, or the sums by day, as CSV or one JSON object per line."""
+    form = query_choice("format", ("csv", "jsonl")) or "csv"
+    usage = container().usage
+    if query_choice("of", ("logs", "daily")) == "daily":
+        equal, since, until = _days()
+        parts: Iterator[list[dict[str, Any]]] = (
+            [day_row(row) for row in rows] for rows in usage.walk_days(equal, since, until)
+        )
+        return streamed(parts, _DAY_COLUMNS, form, "omniroute-usage-daily")
+    parts = ([exported_row(row) for row in rows] for rows in usage.walk(_filters(request)))
+    return streamed(parts, _LOG_COLUMNS, form, "omniroute-requests")
 
 
 @blueprint.get("/api/usage/logs/<log_id>")
@@ -43,15 +71,7 @@ def log(log_id: str) -> Response:
     """Show one request with every attempt."""
     row = container().usage.get(log_id)
     record = row.record
-    body = {
-        **log_row(row),
-        "kind": record.kind,
-        "stream": record.stream,
-        "bytesIn": record.bytes_in,
-        "bytesOut": record.bytes_out,
-        "tag": record.tag,
-    }
-    return answer({"log": body, "attempts": [_attempt(attempt) for attempt in record.attempts]})
+    return answer({"log": exported_row(row), "attempts": [_attempt(attempt) for attempt in record.attempts]})
 
 
 @blueprint.get("/api/audit")
@@ -63,13 +83,13 @@ def audit() -> Response:
     entries, total = container().audit.entries(
         limit=page.limit,
         offset=page.offset,
-        action=_text("action"),
-        actor=_text("actor"),
-        target=_text("target"),
-        outcome=_choice("outcome", ("success", "failure", "denied")),
-        request_id=_text("requestId"),
-        since=_time("since"),
-        until=_time("until"),
+        action=query_text("action"),
+        actor=query_text("actor"),
+        target=query_text("target"),
+        outcome=query_choice("outcome", ("success", "failure", "denied")),
+        request_id=query_text("requestId"),
+        since=query_time("since"),
+        until=query_time("until"),
     )
     rows = [
         {
@@ -131,7 +151,76 @@ def log_row(row: LogRow) -> dict[str, Any]:
         "ttftMs": round(record.ttft_ms, 1) if record.ttft_ms is not None else None,
         "attempts": len(record.attempts),
         "sessionId": record.session_hash,
+        "comboId": record.combo_id,
+        "comboName": row.combo_name,
+        "isEstimated": record.is_estimated,
+        "extraUsd": record.extra_nano_usd / _NANO,
+        "priceId": record.price_id,
     }
+
+
+def exported_row(row: LogRow) -> dict[str, Any]:
+    """Return a request with everything that is known of it but its attempts."""
+    record = row.record
+    return {
+        **log_row(row),
+        "kind": record.kind,
+        "stream": record.stream,
+        "bytesIn": record.bytes_in,
+        "bytesOut": record.bytes_out,
+        "tag": record.tag,
+    }
+
+
+def day_row(row: DayRow) -> dict[str, Any]:
+    """Return the sums of one day by one key, model, connection, combo and endpoint."""
+    values = row.values
+    return {
+        "day": datetime.fromtimestamp(values["bucket"], UTC).date().isoformat(),
+        "apiKeyId": values["api_key_id"] or None,
+        "apiKeyName": row.api_key_name,
+        "provider": values["provider"] or None,
+        "model": values["model"] or None,
+        "connectionId": values["connection_id"] or None,
+        "connectionName": row.connection_name,
+        "comboId": values["combo_id"] or None,
+        "comboName": row.combo_name,
+        "endpoint": values["endpoint"],
+        "requests": values["requests"],
+        "failed": values["failed"],
+        "cancelled": values["cancelled"],
+        "tokensIn": values["tokens_in"],
+        "tokensOut": values["tokens_out"],
+        "cacheRead": values["cache_read"],
+        "cacheWrite": values["cache_write"],
+        "reasoning": values["reasoning"],
+        "billedUsd": values["billed_nano_usd"] / _NANO,
+        "subscriptionUsd": values["subscription_nano_usd"] / _NANO,
+        "unpricedRequests": values["unpriced"],
+        "estimatedRequests": values["estimated"],
+    }
+
+
+_LOG_COLUMNS: Final = tuple(exported_row(LogRow(RequestRecord("", 0.0, "", "", ""), None, None)))
+_DAY_COLUMNS: Final = tuple(day_row(DayRow(defaultdict(int), None, None, None)))
+"""Known without a row: the first line of a file does not wait for one."""
+
+
+def _days() -> tuple[dict[str, str], float, float]:
+    """Return which sums by day are wanted."""
+    for name in ("status", "sessionId", "q", "minDurationMs", "kind"):
+        if request.args.get(name):
+            raise _wrong(name, "the sums by day cannot be narrowed by this")
+    columns = {
+        "api_key_id": "apiKeyId",
+        "provider": "provider",
+        "model": "model",
+        "connection_id": "connection",
+        "combo_id": "combo",
+    }
+    equal = {column: value for column, name in columns.items() if (value := query_text(name)) is not None}
+    until = query_time("until")
+    return equal, query_time("since") or 0.0, until if until is not None else time.time()
 
 
 def _attempt(attempt: AttemptRecord) -> dict[str, Any]:
@@ -160,20 +249,22 @@ def _filters(source: Request) -> Filters:
     return Filters(
         status=int(status) if status and not is_outcome else None,
         outcome=status if is_outcome else None,
-        model=_text("model"),
-        provider=_text("provider"),
-        connection_id=_text("connection"),
-        api_key_id=_text("apiKeyId"),
-        session_hash=_text("sessionId"),
-        kind=_choice("kind", ("request", "test")),
-        q=_text("q"),
-        since=_time("since"),
-        until=_time("until"),
+        model=query_text("model"),
+        provider=query_text("provider"),
+        connection_id=query_text("connection"),
+        api_key_id=query_text("apiKeyId"),
+        combo_id=query_text("combo"),
+        session_hash=query_text("sessionId"),
+        kind=query_choice("kind", ("request", "test")),
+        q=query_text("q"),
+        since=query_time("since"),
+        until=query_time("until"),
         min_duration_ms=float(duration) if duration else None,
     )
 
 
-def _text(name: str) -> str | None:
+def query_text(name: str) -> str | None:
+    """Return a text of the query, or None when it is absent."""
     value = request.args.get(name)
     if not value:
         return None
@@ -182,14 +273,16 @@ def _text(name: str) -> str | None:
     return value
 
 
-def _choice(name: str, choices: tuple[str, ...]) -> str | None:
+def query_choice(name: str, choices: tuple[str, ...]) -> str | None:
+    """Return one of some values from the query, or None when it is absent."""
     value = request.args.get(name)
     if value and value not in choices:
         raise _wrong(name, f"must be one of {', '.join(choices)}")
     return value or None
 
 
-def _time(name: str) -> float | None:
+def query_time(name: str) -> float | None:
+    """Return a time of the query in epoch seconds, or None when it is absent."""
     value = request.args.get(name)
     if not value:
         return None

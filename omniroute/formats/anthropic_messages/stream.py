@@ -47,6 +47,7 @@ class MessagesStream(PassthroughStream):
     """See :class:`PassthroughStream`."""
 
     close_look: ClassVar[tuple[bytes, ...]] = (b'"usage"', b'"message_stop"', b'"error"')
+    said_in: ClassVar[tuple[bytes, ...]] = (b'"text":"', b'"thinking":"', b'"partial_json":"')
     terminal: ClassVar[bytes] = _STOP
     names_model_once: ClassVar[bool] = True
 

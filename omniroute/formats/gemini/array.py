@@ -45,6 +45,11 @@ class Framed(Protocol):
         """What has been reported so far."""
         ...
 
+    @property
+    def spoken(self) -> int:
+        """How much has been generated so far."""
+        ...
+
     def feed(self, data: bytes) -> bytes:
         """Take bytes of the provider, return whole events."""
         ...
@@ -130,6 +135,11 @@ class ArrayStream:
     def usage(self) -> Usage:
         """See the stream."""
         return self._stream.usage
+
+    @property
+    def spoken(self) -> int:
+        """See the stream."""
+        return self._stream.spoken
 
     def feed(self, data: bytes) -> bytes:
         """Take bytes of the provider, return pieces of the array; with the end of the stream its bracket."""

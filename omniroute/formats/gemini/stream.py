@@ -52,6 +52,7 @@ class GeminiStream(PassthroughStream):
 
     close_look: ClassVar[tuple[bytes, ...]] = (b"",)
     """Every chunk carries usage, and a comment may stand anywhere."""
+    said_in: ClassVar[tuple[bytes, ...]] = (b'"text":"', b'"args":{')
     names_model_once: ClassVar[bool] = False
     max_held_bytes: ClassVar[int] = MAX_CHUNK_BYTES
 

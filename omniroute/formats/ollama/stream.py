@@ -29,6 +29,7 @@ class OllamaStream(PassthroughStream):
         b'_count"',
         b'"error"',
     )
+    said_in: ClassVar[tuple[bytes, ...]] = (b'"content":"', b'"thinking":"', b'"arguments":{')
     names_model_once: ClassVar[bool] = False
 
     def __init__(self, requested_model: str | None, trailer: Callable[[Usage], bytes]) -> None:

@@ -43,6 +43,13 @@ class ChatStream(PassthroughStream):
         b"[DONE]",
         b'"error"',
     )
+    said_in: ClassVar[tuple[bytes, ...]] = (
+        b'"content":"',
+        b'"reasoning_content":"',
+        b'"reasoning":"',
+        b'"arguments":"',
+        b'"refusal":"',
+    )
     terminal: ClassVar[bytes] = DONE
     names_model_once: ClassVar[bool] = False
 

@@ -66,6 +66,7 @@ class ResponsesStream(PassthroughStream):
         b'"response.incomplete"',
         b'"error"',
     )
+    said_in: ClassVar[tuple[bytes, ...]] = (b'"delta":"',)
     names_model_once: ClassVar[bool] = False
     trailer_is_last: ClassVar[bool] = True
 

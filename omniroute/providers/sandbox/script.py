@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from omniroute.secret import Secret
+
+if TYPE_CHECKING:
+    from omniroute.providers.sandbox.invoice import Job
 
 Frame = tuple[float, bytes]
 """Seconds to wait after the frame before (the first: after the head), then the bytes to send."""
@@ -44,6 +47,7 @@ class Script:
         headers: names in lower case. `content-length` is there for answers of known length, also for one that is cut
             short of it; without it the body is a stream.
         head_delay_s: seconds before the status line goes out; `NEVER` (infinity) for an answer that never begins.
+        job: what the bill needs; None for what costs nothing.
     """
 
     status: int
@@ -51,6 +55,7 @@ class Script:
     frames: Iterator[Frame]
     ending: Ending = Ending.COMPLETE
     head_delay_s: float = 0.0
+    job: Job | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from omniroute.providers.sandbox import (
 )
 from omniroute.providers.sandbox.answer import compose
 from omniroute.providers.sandbox.blocks import Answer, Fault, Stop
+from omniroute.providers.sandbox.invoice import Job
 from omniroute.providers.sandbox.jsontext import load_object
 from omniroute.providers.sandbox.models import LISTED, PREFIX, Behaviour, Kind, parse_model
 from omniroute.providers.sandbox.prompt import Prompt, digest_of
@@ -208,8 +209,14 @@ def _answer(route: Route, body: bytes, options: Options, rng: random.Random | No
             raise
         answer = Answer((), Stop.END, 0, torn_after=0, fault=Fault.LATE_ERROR, error=error)
     if prompt.is_stream:
-        return _stream(prompt, answer, _frames(route, prompt, answer), is_array=route.is_array)
-    return _unstreamed(prompt, answer, _body(route, prompt, answer))
+        script = _stream(prompt, answer, _frames(route, prompt, answer), is_array=route.is_array)
+    else:
+        script = _unstreamed(prompt, answer, _body(route, prompt, answer))
+    if answer.fault in (Fault.EARLY_ERROR, Fault.EMPTY):
+        return script
+    request_id = _request_id(prompt.dialect, prompt.digest)[1]
+    job = Job(request_id, prompt, answer, prompt.is_stream, lambda: _frames(route, prompt, answer))
+    return replace(script, job=job)
 
 
 def _prompt(route: Route, body: bytes) -> Prompt:

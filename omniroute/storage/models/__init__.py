@@ -49,7 +49,7 @@ from omniroute.storage.models.state import (
     SessionBinding,
     Slot,
 )
-from omniroute.storage.models.traffic import Decision, RequestLog, UsageDaily, UsageHourly
+from omniroute.storage.models.traffic import Decision, RequestLog, UsageDaily, UsageHourly, UsageMonthly
 
 __all__ = [
     "AccessToken",
@@ -89,6 +89,7 @@ __all__ = [
     "TokenLimit",
     "UsageDaily",
     "UsageHourly",
+    "UsageMonthly",
     "access",
     "configuration",
     "conversations",

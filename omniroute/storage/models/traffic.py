@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Index
+from typing import Final
+
+from sqlalchemy import BigInteger, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from omniroute.storage.models.base import ZERO, Digest, Epoch, Flag, Model, Real, TextKey, Whole, Words
+
+FIRST_FAULT: Final = 300
+"""Statuses from here on are in an index."""
+_SOME_SESSION: Final = text("session_hash IS NOT NULL")
+_SOME_COMBO: Final = text("combo_id IS NOT NULL")
+_NO_SUCCESS: Final = text("outcome <> 'success'")
+_FAULT: Final = text(f"status >= {FIRST_FAULT}")
 
 
 class RequestLog(Model):
     """One settled request.
 
-    Every index is paid for by every request, so there are two: the id (time-ordered, hence appended at the right edge
-    of its tree) and the time, which pages, ranges and retention use.
+    Every index is paid for by every request. The id (time-ordered, hence appended at the right edge of its tree) and
+    the time (with the id, by which pages are ordered) serve pages, ranges and retention. Keys and connections are what
+    people look for, however rarely they are used; sessions, combos and what went wrong have indexes that most requests
+    are not in. Everything else is looked for in a part of the log at a time.
     """
 
     __tablename__ = "request_log"
-    __table_args__ = (Index(None, "time"),)
+    __table_args__ = (
+        Index(None, "time", "request_id"),
+        Index(None, "api_key_id", "time"),
+        Index(None, "connection_id", "time"),
+        Index(None, "session_hash", "time", sqlite_where=_SOME_SESSION, postgresql_where=_SOME_SESSION),
+        Index(None, "combo_id", "time", sqlite_where=_SOME_COMBO, postgresql_where=_SOME_COMBO),
+        Index(None, "outcome", "time", sqlite_where=_NO_SUCCESS, postgresql_where=_NO_SUCCESS),
+        Index(None, "status", "time", sqlite_where=_FAULT, postgresql_where=_FAULT),
+    )
 
     request_id: Mapped[TextKey]
     time: Mapped[Epoch]
@@ -79,10 +98,10 @@ class Decision(Model):
 
 
 class _Usage:
-    """Columns of both roll-ups. Key columns hold '' for "none", because NULLs would not be equal to each other."""
+    """Columns of the roll-ups. Key columns hold '' for "none", because NULLs would not be equal to each other."""
 
     bucket: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
-    """Epoch second at which the hour or the day (UTC) begins."""
+    """Epoch second at which the hour, day or month (UTC) begins."""
     api_key_id: Mapped[TextKey]
     provider: Mapped[TextKey]
     model: Mapped[TextKey]
@@ -130,3 +149,9 @@ class UsageDaily(_Usage, Model):
     """Sums by day (UTC)."""
 
     __tablename__ = "usage_daily"
+
+
+class UsageMonthly(_Usage, Model):
+    """Sums by month: thirty days counted from the epoch, because that is arithmetic on every database."""
+
+    __tablename__ = "usage_monthly"

@@ -29,6 +29,12 @@ def acquire(sql: Sql, scope: str, *, limit: int, request_id: str, owner: str, no
     return True
 
 
+def count(sql: Sql, scope: str, now: float) -> int:
+    """Return how many places of a scope are held."""
+    held = (TABLE.c.scope == scope, TABLE.c.expires_at > now)
+    return int(sql.execute(select(func.count()).select_from(TABLE).where(*held)).scalar_one())
+
+
 def renew(sql: Sql, owner: str, *, now: float, until: float) -> int:
     """Hold all places of an owner for longer; return how many those are.
 

@@ -1,25 +1,27 @@
-"""Sums of requests by hour and by day, so that no page adds up the request log."""
+"""Sums of requests by hour, day and month, so that no page adds up the request log."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from operator import itemgetter
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from sqlalchemy import ColumnElement, Table, func, select
+from sqlalchemy import ColumnElement, Table, func, literal, select, tuple_
 from sqlalchemy import Connection as Sql
 
 from omniroute.storage import dialects
-from omniroute.storage.models import UsageDaily, UsageHourly
+from omniroute.storage.models import UsageDaily, UsageHourly, UsageMonthly
 from omniroute.storage.models.base import table_of
 from omniroute.storage.repositories.request_log import POSITIONS, Row
 
 HOURLY: Final = table_of(UsageHourly)
 DAILY: Final = table_of(UsageDaily)
+MONTHLY: Final = table_of(UsageMonthly)
 HOUR_S: Final = 3600
 DAY_S: Final = 86_400
+MONTH_S: Final = 30 * DAY_S
 LATENCY_BOUNDS_MS: Final = (100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000)
 """Upper bounds of the histogram; a last column holds what is slower."""
 
@@ -34,6 +36,7 @@ _NOTHING: Final[list[Any]] = [0.0 if name.endswith("_sum") else 0 for name in _S
 
 Key = tuple[Any, ...]
 Groups = dict[Key, list[Any]]
+K = TypeVar("K")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +65,12 @@ class Totals:
 
 
 def add(sql: Sql, rows: Iterable[Row]) -> None:
-    """Add rows of the request log that were just inserted to both tables, in the same transaction."""
+    """Add rows of the request log that were just inserted to all tables, in the same transaction."""
     hours = _grouped(rows)
     if not hours:
         return
-    days: Groups = {}
-    for key, sums in hours.items():
-        _merge(days, (key[0] - key[0] % DAY_S, *key[1:]), sums)
-    for table, groups in ((HOURLY, hours), (DAILY, days)):
+    days = _coarser(hours, DAY_S)
+    for table, groups in ((HOURLY, hours), (DAILY, days), (MONTHLY, _coarser(days, MONTH_S))):
         # Sorted, so that two workers lock the same rows in the same order.
         values = [(*key, *groups[key]) for key in sorted(groups)]
         dialects.of(sql).insert_many(sql, _HEADS[table.name], _COLUMNS, values, _TAILS[table.name])
@@ -94,11 +95,232 @@ def _totals(row: Sequence[Any]) -> Totals:
     return Totals(**{name: values[name] for name in _NAMED}, latency=latency)  # type: ignore[arg-type]
 
 
-def prune(sql: Sql, *, hourly_before: float, daily_before: float) -> int:
-    """Remove sums of old hours and days and return how many rows."""
-    hours = sql.execute(HOURLY.delete().where(HOURLY.c.bucket < hourly_before)).rowcount
-    return hours + sql.execute(DAILY.delete().where(DAILY.c.bucket < daily_before)).rowcount
+# --- breakdowns ----------------------------------------------------------------------------------------------------
 
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Whole hours or days: those that begin at or after `start` and before `end`.
+
+    Attributes:
+        end: None for everything from `start` on.
+        step_s: `HOUR_S` or `DAY_S`, of which both times are multiples; or `MONTH_S` for a series, of whole days.
+    """
+
+    start: int
+    end: int | None
+    step_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Narrowed:
+    """What sums are narrowed to; None does not narrow, "" stands for requests that have none."""
+
+    api_key_id: str | None = None
+    provider: str | None = None
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The sums of what one key asked of one model on one connection, through one combo. "" stands for none."""
+
+    api_key_id: str
+    provider: str
+    model: str
+    connection_id: str
+    combo_id: str
+    totals: Totals
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """The sums of one bucket, as charts and tables by day need them."""
+
+    bucket: int
+    requests: int
+    failed: int
+    cancelled: int
+    tokens_in: int
+    tokens_out: int
+    cache_read: int
+    billed_nano_usd: int
+    subscription_nano_usd: int
+    unpriced: int
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Durations of requests of one provider, or of one of its models."""
+
+    provider: str
+    model: str | None
+    requests: int
+    duration_ms_sum: float
+    counts: tuple[int, ...]
+    """Requests by bucket of `LATENCY_BOUNDS_MS`, and slower ones."""
+
+
+_GROUPED: Final = ("api_key_id", "provider", "model", "connection_id", "combo_id")
+_TABLES: Final = {HOUR_S: HOURLY, DAY_S: DAILY}
+_SERIES: Final = tuple(field.name for field in fields(Point))[1:]
+
+
+def oldest_day(sql: Sql) -> int | None:
+    """Return the first day of which sums are kept."""
+    oldest: int | None = sql.execute(select(func.min(DAILY.c.bucket))).scalar()
+    return oldest
+
+
+def oldest_hour(sql: Sql) -> int | None:
+    """Return the first hour of which sums are kept."""
+    oldest: int | None = sql.execute(select(func.min(HOURLY.c.bucket))).scalar()
+    return oldest
+
+
+def groups(sql: Sql, span: Span, narrowed: Narrowed) -> list[Group]:
+    """Return the sums of a span, added up over its buckets and endpoints; nothing is kept from before its first day."""
+    width = len(_GROUPED)
+    sums: Groups = {}
+    for table, start, end in _parts(span):
+        columns = [table.c[name] for name in _GROUPED]
+        added = [func.sum(table.c[name]) for name in _NAMED]
+        chosen = select(*columns, *added).where(*_within(table, start, end, narrowed)).group_by(*columns)
+        for row in sql.execute(chosen):
+            _merge(sums, tuple(row[:width]), list(row[width:]))
+    return [Group(*(*key, _named_totals(values))) for key, values in sums.items()]
+
+
+def series(sql: Sql, span: Span, narrowed: Narrowed) -> list[Point]:
+    """Return the sums of a span by its steps, oldest first, without those in which nothing happened.
+
+    Of steps of a month the first and the last hold what of them lies in the span.
+    """
+    points: dict[int, list[int]] = {}
+    for table, start, end in _parts(span) if span.step_s == MONTH_S else [(_TABLES[span.step_s], span.start, span.end)]:
+        added = [func.sum(table.c[name]) for name in _SERIES]
+        for bucket, *sums in sql.execute(
+            select(table.c.bucket, *added).where(*_within(table, start, end, narrowed)).group_by(table.c.bucket)
+        ):
+            _merge(points, bucket - bucket % span.step_s, [int(value) for value in sums])
+    return [Point(bucket, *points[bucket]) for bucket in sorted(points)]
+
+
+def latencies(sql: Sql, span: Span, narrowed: Narrowed, *, by_model: bool) -> list[Latency]:
+    """Return the histograms of a span by provider or by its models."""
+    names = ("requests", "duration_ms_sum", *_SUMS[_LATENCY : _LATENCY + len(LATENCY_BOUNDS_MS) + 1])
+    width = 2 if by_model else 1
+    sums: Groups = {}
+    for table, start, end in _parts(span):
+        keys = [table.c.provider, table.c.model][:width]
+        added = [func.sum(table.c[name]) for name in names]
+        for row in sql.execute(select(*keys, *added).where(*_within(table, start, end, narrowed)).group_by(*keys)):
+            _merge(sums, tuple(row[:width]), list(row[width:]))
+    return [
+        Latency(key[0], key[1] if by_model else None, int(requests), float(duration), tuple(map(int, counts)))
+        for key, (requests, duration, *counts) in sums.items()
+    ]
+
+
+def daily_rows(
+    sql: Sql, equal: Mapping[str, str], *, after: tuple[Any, ...] | None, since: int, until: int, limit: int
+) -> list[dict[str, Any]]:
+    """Return some rows of the sums by day in the order of their key, those that follow a key (`key_of` a row).
+
+    `equal` narrows them by columns of the key.
+    """
+    keys = [DAILY.c[name] for name in _KEY]
+    chosen = select(DAILY).where(DAILY.c.bucket >= since, DAILY.c.bucket < until)
+    chosen = chosen.where(*(DAILY.c[name] == value for name, value in equal.items()))
+    if after is not None:
+        # The first condition alone finds the place by the key; the second is exact.
+        chosen = chosen.where(DAILY.c.bucket >= after[0], tuple_(*keys) > tuple_(*after))
+    return [dict(row) for row in sql.execute(chosen.order_by(*keys).limit(limit)).mappings()]
+
+
+def key_of(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return the key of a row of sums."""
+    return tuple(row[name] for name in _KEY)
+
+
+_LEVELS: Final = ((HOURLY, HOUR_S), (DAILY, DAY_S), (MONTHLY, MONTH_S))
+
+
+def _parts(span: Span) -> Iterator[tuple[Table, int, int | None]]:
+    """Divide a span into what is read from which table: whole months where there are any, then days, hours."""
+    return _divided(span.start, span.end, 0 if span.step_s == HOUR_S else 1)
+
+
+def _divided(start: int, end: int | None, level: int) -> Iterator[tuple[Table, int, int | None]]:
+    table = _LEVELS[level][0]
+    if level + 1 == len(_LEVELS):
+        yield table, start, end
+        return
+    step_s = _LEVELS[level + 1][1]
+    first = -(-start // step_s) * step_s
+    last = None if end is None else end // step_s * step_s
+    if last is not None and last <= first:
+        yield table, start, end
+        return
+    if start < first:
+        yield table, start, first
+    yield from _divided(first, last, level + 1)
+    if last is not None and end is not None and last < end:
+        yield table, last, end
+
+
+def _within(table: Table, start: int, end: int | None, narrowed: Narrowed) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = [table.c.bucket >= start]
+    if end is not None:
+        conditions.append(table.c.bucket < end)
+    for name in ("api_key_id", "provider", "model"):
+        value = getattr(narrowed, name)
+        if value is not None:
+            conditions.append(table.c[name] == value)
+    return conditions
+
+
+def _named_totals(values: Sequence[Any]) -> Totals:
+    typed = {n: float(v) if n.endswith("_sum") else int(v) for n, v in zip(_NAMED, values, strict=True)}
+    return Totals(**typed, latency=())  # type: ignore[arg-type]
+
+
+# --- retention -----------------------------------------------------------------------------------------------------
+
+
+def prune(sql: Sql, *, hourly_before: float, daily_before: float, batch: int = 1000) -> int:
+    """Remove sums of old hours, days and months and return how many rows; about `batch` of each.
+
+    To be called again, in a new transaction, until nothing is left to remove.
+    """
+    removed = _prune(sql, HOURLY, hourly_before, batch)
+    days = _prune(sql, DAILY, daily_before, batch)
+    if days:
+        oldest = oldest_day(sql)
+        removed += _prune(sql, MONTHLY, daily_before if oldest is None else oldest - oldest % MONTH_S, batch)
+        if oldest is not None:
+            _rebuild_month(sql, oldest - oldest % MONTH_S)
+    return removed + days
+
+
+def _prune(sql: Sql, table: Table, before: float, batch: int) -> int:
+    """Remove whole buckets, the oldest first: as many as `batch` rows reach into."""
+    nth = select(table.c.bucket).where(table.c.bucket < before).order_by(table.c.bucket).limit(1).offset(batch)
+    last = sql.execute(nth).scalar()
+    limit = table.c.bucket < before if last is None else table.c.bucket <= last
+    return sql.execute(table.delete().where(limit)).rowcount
+
+
+def _rebuild_month(sql: Sql, bucket: int) -> None:
+    """Make the sums of a month of those of its days that are left."""
+    keys = [DAILY.c[name] for name in _KEY[1:]]
+    chosen = select(literal(bucket), *keys, *(func.sum(DAILY.c[name]) for name in _SUMS))
+    chosen = chosen.where(DAILY.c.bucket >= bucket, DAILY.c.bucket < bucket + MONTH_S).group_by(*keys)
+    sql.execute(MONTHLY.delete().where(MONTHLY.c.bucket == bucket))
+    sql.execute(MONTHLY.insert().from_select([*_KEY, *_SUMS], chosen))
+
+
+# --- adding up -----------------------------------------------------------------------------------------------------
 
 _key_of: Final = itemgetter(
     *(POSITIONS[name] for name in ("kind", "api_key_id", "provider", "model", "connection_id", "combo_id", "endpoint"))
@@ -137,7 +359,15 @@ def _grouped(rows: Iterable[Row]) -> Groups:
     return groups
 
 
-def _merge(groups: Groups, key: Key, sums: list[Any]) -> None:
+def _coarser(groups: Groups, bucket_s: int) -> Groups:
+    """Add sums up by longer buckets."""
+    longer: Groups = {}
+    for key, sums in groups.items():
+        _merge(longer, (key[0] - key[0] % bucket_s, *key[1:]), sums)
+    return longer
+
+
+def _merge(groups: dict[K, list[Any]], key: K, sums: list[Any]) -> None:
     present = groups.get(key)
     groups[key] = sums if present is None else [a + b for a, b in zip(present, sums, strict=True)]
 
@@ -181,5 +411,5 @@ def _tail(table: Table) -> str:
     return f"ON CONFLICT ({', '.join(_KEY)}) DO UPDATE SET {changes}"
 
 
-_HEADS: Final = {table.name: _head(table) for table in (HOURLY, DAILY)}
-_TAILS: Final = {table.name: _tail(table) for table in (HOURLY, DAILY)}
+_HEADS: Final = {table.name: _head(table) for table in (HOURLY, DAILY, MONTHLY)}
+_TAILS: Final = {table.name: _tail(table) for table in (HOURLY, DAILY, MONTHLY)}

@@ -68,6 +68,16 @@ def test_pages_of_the_list(gateway: Gateway) -> None:
         ({"name": "x", "ipAllowlist": ["everywhere"]}, "ipAllowlist"),
         ({"name": "x", "rateLimits": [{"limit": 0, "windowSeconds": 1}]}, "rateLimits.limit"),
         ({"name": "x", "rateLimits": [{"limit": 1}]}, "rateLimits.windowSeconds"),
+        ({"name": "x", "rateLimits": [{"limit": 1, "windowSeconds": 0}]}, "rateLimits.windowSeconds"),
+        ({"name": "x", "rateLimits": [{"limit": 1.5, "windowSeconds": 1}]}, "rateLimits.limit"),
+        ({"name": "x", "rateLimits": [{"limit": 1, "windowSeconds": 366 * 86_400 + 1}]}, "rateLimits.windowSeconds"),
+        ({"name": "x", "rateLimits": [{"limit": 1, "windowSeconds": n + 1} for n in range(51)]}, "rateLimits"),
+        ({"name": "x", "rateLimits": [{"limit": n + 1, "windowSeconds": 60} for n in range(2)]}, "rateLimits"),
+        ({"name": "x", "rateLimits": [{"limit": 1, "windowSeconds": 1, "burst": 2}]}, "rateLimits.burst"),
+        ({"name": "x", "maxConcurrent": 0}, "maxConcurrent"),
+        ({"name": "x", "maxConcurrent": 10_001}, "maxConcurrent"),
+        ({"name": "x", "maxSessions": 0}, "maxSessions"),
+        ({"name": "x", "throttleDelayMs": -1}, "throttleDelayMs"),
         ({"name": "x", "maxSessions": 10_001}, "maxSessions"),
         ({"name": "x", "throttleDelayMs": 300_001}, "throttleDelayMs"),
         ({"name": "x", "streamDefault": "sometimes"}, "streamDefault"),
@@ -162,10 +172,22 @@ def test_lists_are_searched_sorted_and_cut(gateway: Gateway) -> None:
     assert (refused.status_code, refused.get_json()["error"]["code"]) == (400, "validation_failed")
 
 
-def test_a_limit_that_nothing_enforces_is_refused(gateway: Gateway) -> None:
+@pytest.mark.parametrize(("field", "value"), [("disabledGuardrails", ["pii"]), ("streamDefault", "json")])
+def test_a_field_that_nothing_acts_on_is_refused(gateway: Gateway, field: str, value: Any) -> None:
     client = gateway.logged_in()
-    answer = client.post("/api/keys", json={"name": "k", "maxConcurrent": 2}, headers=ORIGIN)
+    answer = client.post("/api/keys", json={"name": "k", field: value}, headers=ORIGIN)
     error = answer.get_json()["error"]
     assert (answer.status_code, error["code"]) == (400, "not_supported")
-    assert error["details"][0]["field"] == "maxConcurrent"
+    assert error["details"][0]["field"] == field
     assert client.get("/api/keys").get_json()["total"] == 0
+
+
+def test_limits_of_a_key(gateway: Gateway) -> None:
+    client = gateway.logged_in()
+    rules = [{"limit": n + 1, "windowSeconds": n + 1} for n in range(50)]
+    given = {"rateLimits": rules, "maxConcurrent": 2, "maxSessions": 10_000, "throttleDelayMs": 300_000}
+    made = client.post("/api/keys", json={"name": "k", **given}, headers=ORIGIN).get_json()
+    assert {name: made[name] for name in given} == given
+    nothing: dict[str, Any] = {"rateLimits": [], "maxConcurrent": None, "maxSessions": None, "throttleDelayMs": None}
+    changed = client.patch(f"/api/keys/{made['id']}", json=nothing, headers=ORIGIN).get_json()["key"]
+    assert {name: changed[name] for name in nothing} == nothing

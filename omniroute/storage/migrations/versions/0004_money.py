@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -118,3 +120,53 @@ def upgrade() -> None:
     for name in ("usage_hourly", "usage_daily"):
         with op.batch_alter_table(name) as table:
             table.add_column(_whole("estimated", "0"))
+    _add_months()
+    op.drop_index("ix_request_log_time", "request_log")
+    op.create_index("ix_request_log_time_request_id", "request_log", ["time", "request_id"])
+    op.create_index("ix_request_log_api_key_id_time", "request_log", ["api_key_id", "time"])
+    op.create_index("ix_request_log_connection_id_time", "request_log", ["connection_id", "time"])
+    for column, condition in (
+        ("session_hash", "session_hash IS NOT NULL"),
+        ("combo_id", "combo_id IS NOT NULL"),
+        ("outcome", "outcome <> 'success'"),
+        ("status", "status >= 300"),
+    ):
+        where = sa.text(condition)
+        op.create_index(
+            f"ix_request_log_{column}_time",
+            "request_log",
+            [column, "time"],
+            sqlite_where=where,
+            postgresql_where=where,
+        )
+
+
+def _add_months() -> None:
+    """Add the sums by thirty days, made of those by day."""
+    keys = ("api_key_id", "provider", "model", "connection_id", "combo_id", "endpoint")
+    sums: tuple[sa.Column[Any], ...] = (
+        *(_whole(name, "0") for name in ("requests", "failed", "cancelled", "fallbacks", "cache_hits", "tokens_in")),
+        *(_whole(name, "0") for name in ("tokens_out", "cache_read", "cache_write", "reasoning", "billed_nano_usd")),
+        *(_whole(name, "0") for name in ("subscription_nano_usd", "unpriced")),
+        *(_real_sum(name) for name in ("duration_ms_sum", "ttft_ms_sum")),
+        _whole("ttft_count", "0"),
+        *(_whole(f"latency_{ms}", "0") for ms in (100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000, "over")),
+        _whole("estimated", "0"),
+    )
+    op.create_table(
+        "usage_monthly",
+        sa.Column("bucket", sa.BigInteger, autoincrement=False, nullable=False),
+        *(_text(name) for name in keys),
+        *sums,
+        sa.PrimaryKeyConstraint("bucket", *keys),
+    )
+    same, names = ", ".join(keys), [column.name for column in sums]
+    added = ", ".join(f"sum({name})" for name in names)
+    op.execute(
+        f"INSERT INTO usage_monthly (bucket, {same}, {', '.join(names)})"  # noqa: S608 - names that stand above
+        f" SELECT bucket - bucket % {30 * 86_400} AS month, {same}, {added} FROM usage_daily GROUP BY month, {same}"
+    )
+
+
+def _real_sum(name: str) -> sa.Column[float]:
+    return sa.Column(name, sa.Double, nullable=False, server_default="0")
