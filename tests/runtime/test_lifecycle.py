@@ -51,15 +51,16 @@ def test_reports_of_handlers_that_are_not_in_error_are_left_out(error: BaseExcep
     assert lifecycle._is_no_drained_handler(record) is is_kept
 
 
-@pytest.mark.parametrize("pid", [os.getpid(), 1])
-def test_farewell_takes_back_only_what_is_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pid: int) -> None:
+@pytest.mark.parametrize("is_ours", [True, False])
+def test_farewell_takes_back_only_what_is_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_ours: bool) -> None:
+    pid = os.getpid() if is_ours else 1
     facts = tmp_path / "server.json"
     facts.write_text(json.dumps({"pid": pid}))
     (tmp_path / "server.pid").write_text("1\n")
     monkeypatch.setattr(lifecycle, "_announced", facts)
     lifecycle.farewell()
-    assert facts.exists() is (pid != os.getpid())
-    assert (tmp_path / "server.pid").exists() is (pid != os.getpid())
+    assert facts.exists() is not is_ours
+    assert (tmp_path / "server.pid").exists() is not is_ours
 
 
 def test_a_recycled_workers_place_is_taken_back_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -161,7 +161,13 @@ def test_what_requests_in_flight_hold_is_apart(app: App) -> None:
 def test_the_flat_form(app: App) -> None:
     key = key_id(app)
     spend(app, key, 250_000_000)
-    body: dict[str, Any] = {"apiKeyId": key, "dailyLimitUsd": 1, "weeklyLimitUsd": 5, "monthlyLimitUsd": 10, "warningThreshold": 0.9}
+    body: dict[str, Any] = {
+        "apiKeyId": key,
+        "dailyLimitUsd": 1,
+        "weeklyLimitUsd": 5,
+        "monthlyLimitUsd": 10,
+        "warningThreshold": 0.9,
+    }
     made = put(app, **body)
     assert [(one["period"], one["limit"], one["warningThreshold"]) for one in made["budgets"]] == [
         ("daily", 1.0, 0.9),
