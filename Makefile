@@ -5,6 +5,7 @@ SHELL := /bin/sh
 PYTHON ?= python3.11
 VENV ?= .venv
 ARGS ?=
+JOBS ?= 2
 PEERS ?=
 
 BIN := $(VENV)/bin
@@ -23,9 +24,9 @@ run: $(STAMPS)/run ## start the server; its data goes to ./instance unless DATA_
 	then DATA_DIR=instance; export DATA_DIR; fi; \
 	exec $(BIN)/omniroute server $(ARGS)
 
-test: $(STAMPS)/dev $(STAMPS)/compat ## run all tests; ARGS="tests/cli -k doctor" runs some
+test: $(STAMPS)/dev $(STAMPS)/compat ## run all tests, in JOBS=2 processes; ARGS="tests/cli -k doctor" runs some
 	@sh ecosystem/setup/system-packages.sh postgresql:/usr/lib/postgresql/*/bin/postgres curl:curl
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
 check: format lint types layers ## format, lint, types and layers, as CI would see them
 

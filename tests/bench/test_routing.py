@@ -29,7 +29,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 def test_a_request_goes_all_the_way_to_its_stored_record(world: World) -> None:
-    [work] = world.works(1)
+    work = world.work()
     world.serve(work)
     decision = Reader().read(work.packed).decision
     assert decision.request_id == work.record.request_id
@@ -46,7 +46,7 @@ def test_a_request_goes_all_the_way_to_its_stored_record(world: World) -> None:
 
 
 def test_recording_alone_makes_the_record_of_the_request_once_more(world: World) -> None:
-    [work] = world.works(1)
+    work = world.work()
     world.serve(work)
     served = Reader().read(work.packed)
     world.record_again(work)
@@ -57,7 +57,7 @@ def test_recording_alone_makes_the_record_of_the_request_once_more(world: World)
 
 
 def test_requests_come_from_many_conversations(world: World) -> None:
-    works = world.works(20)
+    works = [world.work() for _ in range(20)]
     for work in works:
         world.serve(work)
     assert len({work.route.asked.features.session for work in works}) == 20

@@ -104,11 +104,9 @@ class World:
         self._routing.stop()
         self._database.dispose()
 
-    def works(self, number: int) -> list[Work]:
-        """Return new requests, each as it is when the model's name has been read from it."""
-        return [self._work(next(self._numbers)) for _ in range(number)]
-
-    def _work(self, number: int) -> Work:
+    def work(self) -> Work:
+        """Return a new request, as it is when the model's name has been read from it."""
+        number = next(self._numbers)
         top, request_id = self._tops[number % len(self._tops)], f"req_{number:026d}"
         call = Call(request_id, _PATH, Surface.OPENAI_CHAT, top.body, _CALLER)
         inquiry = Inquiry(_DIALECT, top, self.requested, False, request_id, _CALLER.key_id, self._inference, no_pause)
