@@ -244,14 +244,16 @@ class Route:
     def expected(self) -> tuple[int, int]:
         """Return what the request is likely to cost at the dearest of the first targets (nano-USD), and its tokens.
 
-        Whoever serves in the end, others must not spend the same money meanwhile.
+        Whoever serves in the end, others must not spend the same money meanwhile. Where two may be asked at once, both
+        are paid for.
         """
         features, dearest, longest = self.asked.features, 0, 0.0
         for entry in self.plan.entries[:_EXPECTED_OF]:
             figures = self.asked.view.figures(entry.option.name)
             dearest = max(dearest, estimate_nano(entry.option, features, figures) or 0)
             longest = max(longest, expected_output(features, figures))
-        return dearest, features.estimated_input + round(longest)
+        legs = 2 if self.config.hedging else 1
+        return legs * dearest, legs * (features.estimated_input + round(longest))
 
     # --- the loop ----------------------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[list
 
 
 def test_a_dollar_is_spent_once(
-    place: tuple[list[Server], dict[str, Any], int], provider: Scripted, request: pytest.FixtureRequest
+    place: tuple[list[Server], dict[str, Any], int], provider: Scripted, record_property: Callable[[str, object], None]
 ) -> None:
     servers, environment, workers = place
     first = servers[0]
@@ -96,9 +96,10 @@ def test_a_dollar_is_spent_once(
     calls = sum(call.status == 200 for call in provider.calls("money-0"))
     overspend = spent - LIMIT_NANO
     unsettled = calls - rows
-    request.config.get_terminal_writer().line(
-        f"\nworst overspend: ${overspend / 1e9:+.6f} of ${LIMIT_USD:.2f} with {CALLERS} callers at "
-        f"${COST_NANO / 1e9} a call; {rows} calls paid, {unsettled} cut off by a kill before they were answered"
+    record_property(
+        "worst overspend",
+        f"${overspend / 1e9:+.6f} of ${LIMIT_USD:.2f} with {CALLERS} callers at ${COST_NANO / 1e9} a call; "
+        f"{rows} calls paid, {unsettled} cut off by a kill before they were answered",
     )
     assert -CALLERS * COST_NANO <= overspend <= CALLERS * COST_NANO
     assert rows >= len(served) + warmed
