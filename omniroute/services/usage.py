@@ -9,6 +9,8 @@ from functools import partial
 from typing import Any, Final
 
 from omniroute.errors import NotFound
+from omniroute.money.periods import Period, window_at
+from omniroute.money.tariff import NANO
 from omniroute.records import RequestRecord, Snapshot
 from omniroute.services.access import Snapshots
 from omniroute.services.analytics import KEYLESS_NAMES
@@ -167,15 +169,22 @@ class Usage:
         )
 
     def of_key(self, key_id: str) -> dict[str, Any]:
-        """Return what a key has used today, for its own status route."""
+        """Return what a key has used today and this month (UTC), for its own status route."""
         now = self._now()
-        midnight = now - now % _DAY_S
-        sums = self._database.read(lambda sql: usage.totals(sql, since=midnight, api_key_id=key_id))
+        starts = {"today": window_at(Period.DAILY, now).start, "month": window_at(Period.MONTHLY, now).start}
+        sums = self._database.read(
+            lambda sql: {name: usage.totals(sql, since=start, api_key_id=key_id) for name, start in starts.items()}
+        )
         return {
-            "requests": sums.requests,
-            "failed": sums.failed,
-            "tokens_in": sums.tokens_in,
-            "tokens_out": sums.tokens_out,
+            name: {
+                "requests": found.requests,
+                "failed": found.failed,
+                "tokensIn": found.tokens_in,
+                "tokensOut": found.tokens_out,
+                "costUsd": found.billed_nano_usd / NANO,
+                "unpricedRequests": found.unpriced,
+            }
+            for name, found in sums.items()
         }
 
 

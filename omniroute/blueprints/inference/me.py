@@ -21,7 +21,7 @@ blueprint = Blueprint("me", __name__)
 
 @blueprint.get("/v1/me/status")
 def status() -> dict[str, object]:
-    """Return the calling key, its limits and what it has used today."""
+    """Return the calling key, its limits, and what it has used today and this month."""
     own, caller = container(), request.environ[CALLER]
     said = describe(caller)
     expires_at = said.pop("expires_at")
@@ -30,7 +30,7 @@ def status() -> dict[str, object]:
         "limits": key_limits.document(own.key_limits.of(caller.key), iso_time),
         "budgets": budgets.shown(own.budgets.all(caller.key_id)),
         "tokenLimits": budgets.limits_shown(own.token_limits.all(caller.key_id)),
-        "usage": {"today": own.usage.of_key(caller.key_id)},
+        "usage": own.usage.of_key(caller.key_id),
     }
     if caller.key is not None and QUOTA_SCOPE in caller.key.scopes:
         found["quota"] = [

@@ -142,6 +142,26 @@ def test_todays_sums(filled: Gateway) -> None:
     assert (tomorrow.requests, tomorrow.success_rate, tomorrow.ttft_ms) == (0, None, None)
 
 
+def test_what_a_caller_has_used(filled: Gateway) -> None:
+    from flask import Flask
+
+    app: Flask = filled.app
+    usage = app.extensions["omniroute"].usage
+    filled.clock.pass_(86400)
+    found = usage.of_key("local")
+    nothing = {"requests": 0, "failed": 0, "tokensIn": 0, "tokensOut": 0, "costUsd": 0.0, "unpricedRequests": 0}
+    assert found["today"] == nothing
+    assert found["month"] == {
+        **nothing,
+        "requests": 4,
+        "failed": 1,
+        "tokensIn": 30,
+        "tokensOut": 15,
+        "unpricedRequests": 4,
+    }
+    assert usage.of_key("key_of_nobody") == {"today": nothing, "month": nothing}
+
+
 def test_an_order_or_filter_that_is_not_served_is_not_ignored(filled: Gateway) -> None:
     client = filled.logged_in()
     assert client.get("/api/usage/logs?sort=-time").get_json()["total"] == 6
