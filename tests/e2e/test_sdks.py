@@ -239,10 +239,12 @@ def test_metrics_count_over_all_workers(server: Server, oa: openai.OpenAI, sandb
     del sandbox
     for _ in range(4):
         oa.chat.completions.create(model="oa/echo", messages=QUESTION)
-    text = server.session.get(f"{server.url}/metrics", timeout=10).text
-    line = next(
-        line
-        for line in text.splitlines()
-        if line.startswith("omniroute_requests_total") and 'provider="oa"' in line and 'outcome="success"' in line
-    )
-    assert float(line.rsplit(" ", 1)[1]) >= 4
+
+    def counted() -> float:
+        """Return what all workers have shown so far; each shows its figures once a second."""
+        text = server.session.get(f"{server.url}/metrics", timeout=10).text
+        lines = (line for line in text.splitlines() if line.startswith("omniroute_requests_total"))
+        found = [line for line in lines if 'provider="oa"' in line and 'outcome="success"' in line]
+        return sum(float(line.rsplit(" ", 1)[1]) for line in found)
+
+    assert wait_until(lambda: counted() >= 4, within_s=10, what="four requests are counted")
