@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from datetime import UTC, datetime
 from typing import Final
 
 _SAYS_SECONDS: Final = re.compile(r"try again in [0-9]+(?:\.[0-9]+)?\s?(?:s|ms|seconds?)\b", re.IGNORECASE)
@@ -20,3 +21,8 @@ def with_wait(message: str, seconds: float | None) -> str:
         return message
     stop = "" if message.endswith((".", "!", "?")) else "."
     return f"{message}{stop} Please try again in {in_seconds(seconds)}s."
+
+
+def moment(at: float) -> str:
+    """Return a time in epoch seconds as text in UTC, to the second."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

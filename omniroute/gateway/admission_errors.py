@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime
 from typing import Final
 
 from omniroute.errors import BudgetExceeded, OmniRouteError, RateLimited
-from omniroute.formats.waits import with_wait
+from omniroute.formats.waits import moment, with_wait
 from omniroute.money.limits import EVERYBODY, Kind, Standing
+from omniroute.money.tariff import NANO, exact_usd
 from omniroute.storage.ledger import Places
 
-NANO: Final = 1_000_000_000
 _MOMENT_S: Final = 2.0
 """When something that others hold may be free again."""
 _POINTLESS_AFTER_S: Final = 600.0
@@ -42,10 +41,9 @@ def full(places: Places) -> RateLimited:
 
 
 def usd(nano_usd: int) -> str:
-    """Return an amount of money as decimal text, without a float in between."""
-    whole, fraction = divmod(abs(nano_usd), NANO)
-    digits = f"{fraction:09d}".rstrip("0").ljust(2, "0")
-    return f"{'-' if nano_usd < 0 else ''}{whole}.{digits}"
+    """Return an amount of money as decimal text with the digits that it has, two at least."""
+    whole, _, digits = exact_usd(nano_usd).partition(".")
+    return f"{whole}.{digits.rstrip('0').ljust(2, '0')}"
 
 
 def rate_headers(standing: Standing, now: float, *, taken: int = 0) -> dict[str, str]:
@@ -110,8 +108,3 @@ def _requests(standing: Standing, now: float) -> RateLimited:
         extras={"limit": "requests", "resets_at": moment(standing.resets_at)},
         headers=rate_headers(standing, now),
     )
-
-
-def moment(at: float) -> str:
-    """Return a time as text in UTC."""
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

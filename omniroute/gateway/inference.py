@@ -218,13 +218,17 @@ class Inference:
         if not any(permits(option, account) for option in resolved.options for account in option.accounts):
             self.admission.withdraw(allowance)
             raise refused(allowance.blocked[0], self.wall())
-        narrowed = self.router.begin(
-            request_id=call.request_id,
-            requested=resolved.requested,
-            resolved=replace(resolved, permits=permits),
-            features=route.asked.features,
-            started=self.now(),
-        )
+        try:
+            narrowed = self.router.begin(
+                request_id=call.request_id,
+                requested=resolved.requested,
+                resolved=replace(resolved, permits=permits),
+                features=route.asked.features,
+                started=self.now(),
+            )
+        except BaseException:  # nobody would give it back
+            self.admission.withdraw(allowance)
+            raise
         narrowed.pin_gone = route.pin_gone
         return narrowed, allowance
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from omniroute.errors import (
@@ -19,7 +18,7 @@ from omniroute.errors import (
     UnsupportedFeature,
     UpstreamTimeout,
 )
-from omniroute.formats.waits import with_wait
+from omniroute.formats.waits import moment, with_wait
 from omniroute.gateway.directory import Target
 from omniroute.gateway.faults import error_for
 from omniroute.routing.attempts import Candidate, Tried, Verdict
@@ -221,7 +220,7 @@ def _resting(situation: Situation, first: Exclusion) -> RateLimited:
         extras={
             "model": situation.requested[:240],
             "reset_seconds": math.ceil(wait),
-            "retry_after": _moment(situation.wall + wait),
+            "retry_after": moment(situation.wall + wait),
             "credentials_cooling": len(set(cooling)),
         },
     )
@@ -283,7 +282,7 @@ def _action(error: OmniRouteError) -> str:
 
 
 def _told(exclusion: Exclusion) -> Mapping[str, Any]:
-    until = None if exclusion.until is None else _moment(exclusion.until)
+    until = None if exclusion.until is None else moment(exclusion.until)
     return {"target": exclusion.target, "reason": str(exclusion.reason), "until": until}
 
 
@@ -292,7 +291,3 @@ def _attempt(one: Tried) -> Mapping[str, Any]:
     if one.failure.status is not None:
         said["status"] = one.failure.status
     return said
-
-
-def _moment(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

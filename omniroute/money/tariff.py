@@ -145,9 +145,12 @@ def rounded(nano_millionths: int) -> int:
 
 
 def usd_text(nano_usd: int | None) -> str | None:
+    """Return an amount in USD as :func:`exact_usd` does, and None for an unknown one."""
+    return None if nano_usd is None else exact_usd(nano_usd)
+
+
+def exact_usd(nano_usd: int) -> str:
     """Return an amount in USD as decimal text with nine decimals: a binary fraction would not be exact."""
-    if nano_usd is None:
-        return None
     whole, rest = divmod(abs(nano_usd), NANO)
     return f"{'-' if nano_usd < 0 else ''}{whole}.{rest:09d}"
 

@@ -15,6 +15,7 @@ from sqlalchemy import Connection as Sql
 from omniroute.errors import NotFound, ValidationFailed
 from omniroute.money.limits import EVERYBODY, KEYLESS, Kind, Standing, budget_hold
 from omniroute.money.periods import Period, Window, window_at
+from omniroute.money.tariff import NANO
 from omniroute.records import Budget
 from omniroute.services.access import Snapshots
 from omniroute.services.audit import Recorder
@@ -26,7 +27,6 @@ from omniroute.storage.repositories.ledger import Crossing
 
 log = logging.getLogger(__name__)
 
-NANO: Final = 1_000_000_000
 MOST_USD: Final = 1_000_000_000
 SECTION: Final = "budgets"
 """The section of the settings that change while the server runs."""

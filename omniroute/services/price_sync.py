@@ -22,9 +22,10 @@ from typing import Any, Final
 from sqlalchemy import Connection as Sql
 
 from omniroute import __version__
-from omniroute.errors import Conflict, OmniRouteError, UpstreamProtocolError, UpstreamTimeout
+from omniroute.errors import Conflict, OmniRouteError, UpstreamProtocolError
+from omniroute.gateway.answers import read_all
 from omniroute.gateway.directory import Directories
-from omniroute.gateway.ports import ReadTimeout, Transport, UpstreamResponse
+from omniroute.gateway.ports import Transport
 from omniroute.money.book import IMPORT, PRICES, check, compiled
 from omniroute.providers.upstream import Deadlines, UpstreamRequest
 from omniroute.records import PriceRow, PriceStep
@@ -240,22 +241,9 @@ class PriceSync:
         try:
             if response.status != 200:
                 raise UpstreamProtocolError(f"The price list answered with status {response.status}.")
-            return self._body(response)
+            return read_all(response, _DEADLINES.total_s, _MOST_BYTES, self._monotonic)
         finally:
             response.close()
-
-    def _body(self, response: UpstreamResponse) -> bytes:
-        give_up_at = self._monotonic() + _DEADLINES.total_s
-        body = bytearray()
-        while len(body) <= _MOST_BYTES:
-            try:
-                data = response.read(max(0.0, give_up_at - self._monotonic()))
-            except ReadTimeout:
-                raise UpstreamTimeout("total") from None
-            if not data:
-                return bytes(body)
-            body += data
-        raise UpstreamProtocolError("The price list is too large.")
 
 
 def read_in_child(pairs: Pairs, at: float, listed: bytes) -> Mapping[str, Any]:

@@ -17,7 +17,8 @@ from omniroute.errors import (
     UrlBlocked,
 )
 from omniroute.formats.wire import WireFormat
-from omniroute.gateway.ports import ReadTimeout, Transport, UpstreamResponse
+from omniroute.gateway.answers import read_all
+from omniroute.gateway.ports import Transport, UpstreamResponse
 from omniroute.providers.classify import classify
 from omniroute.providers.requests import Endpoint, build
 from omniroute.providers.upstream import Deadlines, UpstreamRequest
@@ -126,7 +127,7 @@ class Prober:
     ) -> tuple[Failure | None, tuple[str, ...]]:
         if stream and response.status == 200:
             return self._judge_stream(response, wire_format, limit_s), ()
-        body = self._read(response, limit_s)
+        body = read_all(response, limit_s, _MAX_BODY, self._monotonic)
         if response.status != 200:
             return classify(wire_format, response.status, response.headers, body, now=self._now()), ()
         answer = _object_in(body)
@@ -137,7 +138,7 @@ class Prober:
 
     def _judge_stream(self, response: UpstreamResponse, wire_format: WireFormat, limit_s: float) -> Failure | None:
         if not response.headers.get("content-type", "").startswith(_STREAM_TYPES):
-            body = self._read(response, limit_s)
+            body = read_all(response, limit_s, _MAX_BODY, self._monotonic)
             if _object_in(body) is None or b'"error"' in body:
                 return classify(wire_format, 200, response.headers, body, now=self._now())
             return Failure("protocol", FailureClass.TRANSIENT, status=200, message="The provider does not stream.")
@@ -145,19 +146,6 @@ class Prober:
         if not first.strip():
             return Failure("truncated", FailureClass.TRANSIENT, status=200, message="The stream ended without content.")
         return None
-
-    def _read(self, response: UpstreamResponse, limit_s: float) -> bytes:
-        give_up_at = self._monotonic() + limit_s
-        body = bytearray()
-        while len(body) <= _MAX_BODY:
-            try:
-                data = response.read(max(0.0, give_up_at - self._monotonic()))
-            except ReadTimeout:
-                raise UpstreamTimeout("total") from None
-            if not data:
-                return bytes(body)
-            body += data
-        raise UpstreamProtocolError("The provider's answer is too large.")
 
 
 def _failure_of(error: OmniRouteError) -> Failure:

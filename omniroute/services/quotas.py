@@ -13,14 +13,14 @@ from omniroute.errors import (
     NotFound,
     OmniRouteError,
     UpstreamError,
-    UpstreamProtocolError,
     UpstreamTimeout,
     UpstreamUnreachable,
     UrlBlocked,
 )
+from omniroute.gateway.answers import read_all
 from omniroute.gateway.directory import Directories
 from omniroute.gateway.health_board import HealthBoard
-from omniroute.gateway.ports import ReadTimeout, Transport, UpstreamResponse
+from omniroute.gateway.ports import Transport
 from omniroute.gateway.quotas import ENDPOINT, Quotas
 from omniroute.money.forecast import DAY_S, Forecast, Point, forecast
 from omniroute.providers.quota_endpoints import Report, Unreadable, read_report
@@ -261,7 +261,7 @@ class ProviderQuotas:
     def _report(self, request: UpstreamRequest, shape: str) -> Report:
         response = self._transport.send(request)
         try:
-            body = self._read(response)
+            body = read_all(response, _DEADLINES.total_s, _MAX_BODY, self._monotonic)
         finally:
             response.close()
         if response.status in _NO_ACCESS:
@@ -269,19 +269,6 @@ class ProviderQuotas:
         if response.status != 200:
             raise Unreadable(f"The provider answered with status {response.status}.")
         return read_report(shape, body, self._now())
-
-    def _read(self, response: UpstreamResponse) -> bytes:
-        give_up_at = self._monotonic() + _DEADLINES.total_s
-        body = bytearray()
-        while len(body) <= _MAX_BODY:
-            try:
-                data = response.read(max(0.0, give_up_at - self._monotonic()))
-            except ReadTimeout:
-                raise UpstreamTimeout("total") from None
-            if not data:
-                return bytes(body)
-            body += data
-        raise UpstreamProtocolError("The provider's report is too large.")
 
     # --- whom -----------------------------------------------------------------------------------------------------
 

@@ -76,6 +76,7 @@ def test_creates_the_schema_from_nothing(opened: Callable[[], Database], data_di
         (2, "0002_conversations"),
         (3, "0003_routing"),
         (4, "0004_money"),
+        (5, "0005_management"),
     ]
 
 

@@ -12,7 +12,8 @@ from omniroute.blueprints.management.origin import origin
 from omniroute.container import container
 from omniroute.errors import InvalidRequest, MissingField, ValidationFailed
 from omniroute.money.periods import Period
-from omniroute.services.budgets import MOST_USD, NANO, BudgetState, document
+from omniroute.money.tariff import NANO
+from omniroute.services.budgets import MOST_USD, BudgetState, document
 from omniroute.services.token_limits import MOST_TOKENS, LimitState
 from omniroute.services.token_limits import document as limit_document
 

@@ -8,7 +8,7 @@ seconds, 0/1 for booleans, JSON as text (suffix `_json`), ciphertext as text (`_
 
 from __future__ import annotations
 
-from omniroute.storage.models import access, configuration, conversations, money, state, traffic
+from omniroute.storage.models import access, configuration, conversations, management, money, state, traffic
 from omniroute.storage.models.access import (
     AccessToken,
     ApiKey,
@@ -29,6 +29,16 @@ from omniroute.storage.models.configuration import (
     Setting,
 )
 from omniroute.storage.models.conversations import IssuedResponse, ResponseOrigin
+from omniroute.storage.models.management import (
+    CustomModel,
+    DiscoveredModel,
+    IpRule,
+    Job,
+    ModelOverride,
+    ModelSync,
+    Proxy,
+    ProxyBinding,
+)
 from omniroute.storage.models.money import (
     Budget,
     BudgetLedger,
@@ -63,20 +73,28 @@ __all__ = [
     "ComboPattern",
     "ConfigVersion",
     "Credential",
+    "CustomModel",
     "DashboardSession",
     "Decision",
+    "DiscoveredModel",
     "FallbackChain",
     "HealthState",
+    "IpRule",
     "IssuedResponse",
+    "Job",
     "JobRun",
     "LimitUsage",
     "LoginAttempt",
     "ModelAlias",
+    "ModelOverride",
+    "ModelSync",
     "Pacing",
     "Price",
     "ProviderConnection",
     "ProviderNode",
     "ProviderSetting",
+    "Proxy",
+    "ProxyBinding",
     "QuotaSnapshot",
     "RequestLog",
     "Reservation",
@@ -93,6 +111,7 @@ __all__ = [
     "access",
     "configuration",
     "conversations",
+    "management",
     "money",
     "state",
     "traffic",
