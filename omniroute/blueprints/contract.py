@@ -12,7 +12,7 @@ route table and the docstrings, so it cannot tell another story than the code:
         notes: list[NoteDocument]
 
     @blueprint.get("/api/notes")
-    @operation(NotesDocument, query=(*PAGING, Query("kind", "Only notes of this kind.", choices=Kind)))
+    @operation(NotesDocument, query=(*PAGING, Query("kind", "Only notes of this kind.", choices=tuple(Kind))))
     def index() -> Response:
         '''List the notes, newest first.'''
 
@@ -76,26 +76,6 @@ class Query:
     minimum: int | None = None
     maximum: int | None = None
 
-    def __init__(
-        self,
-        name: str,
-        description: str,
-        kind: str = "string",
-        *,
-        choices: Iterable[str] = (),
-        is_required: bool = False,
-        minimum: int | None = None,
-        maximum: int | None = None,
-    ) -> None:
-        set_ = object.__setattr__
-        set_(self, "name", name)
-        set_(self, "description", description)
-        set_(self, "kind", kind)
-        set_(self, "choices", tuple(str(choice) for choice in choices))
-        set_(self, "is_required", is_required)
-        set_(self, "minimum", minimum)
-        set_(self, "maximum", maximum)
-
 
 PAGING: Final = (
     Query("limit", "How many rows at most.", "integer", minimum=1, maximum=200),
@@ -106,11 +86,11 @@ SEARCH: Final = (Query("q", "Only rows that hold this text."),)
 
 def sorting(*names: str) -> Query:
     """Return the parameter that orders a list by one of `names`; `-name` is the other way round."""
-    return Query("sort", "The field to sort by; with a minus before it, from the end.", choices=_both_ways(names))
-
-
-def _both_ways(names: Iterable[str]) -> Iterable[str]:
-    return (sign + name for name in names for sign in ("", "-"))
+    return Query(
+        "sort",
+        "The field to sort by; with a minus before it, from the end.",
+        choices=tuple(sign + name for name in names for sign in ("", "-")),
+    )
 
 
 @dataclass(frozen=True, slots=True)
