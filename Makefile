@@ -14,7 +14,7 @@ STAMPS := $(VENV)/.stamps
 CODE := omniroute tests wsgi.py ecosystem
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
-.PHONY: help run test check format lint types layers compat bench lock clean
+.PHONY: help run test check format lint types layers docs compat bench lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
@@ -41,6 +41,9 @@ types: $(STAMPS)/dev
 
 layers: $(STAMPS)/dev
 	$(PY) -m pytest -q tests/test_layers.py
+
+docs: $(STAMPS)/run ## write the pages of ecosystem/docs that are made from the code
+	$(PY) ecosystem/docs/generate.py
 
 compat: $(STAMPS)/dev $(STAMPS)/compat ## run real clients and agents through the gateway; writes ecosystem/docs/compatibility.md
 	$(PY) -m pytest tests/compat --write-matrix $(ARGS)

@@ -215,6 +215,13 @@ class UpstreamUnreachable(UpstreamError):
     default_message = "The provider could not be reached."
 
 
+class ProxyUnavailable(UpstreamUnreachable):
+    """The outbound proxy that a request has to take cannot be used: the provider has seen nothing of it."""
+
+    status, code = 503, "proxy_unavailable"
+    default_message = "The outbound proxy cannot be used."
+
+
 class UpstreamTimeout(UpstreamError):
     """A time limit ended the attempt; `phase` is connect, headers, content, idle or total."""
 

@@ -17,6 +17,7 @@ import os
 import re
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextvars import ContextVar
 from pathlib import Path
@@ -35,7 +36,7 @@ _STANDARD_FIELDS: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message
 def configure(settings: Settings, *, stream: TextIO | None = None) -> None:
     """Send all logging to stderr and, if wanted, to the log file. Calling it again replaces what it set up before."""
     root = logging.getLogger()
-    for own in [h for h in root.handlers if isinstance(h, _OwnStreamHandler | SharedRotatingFileHandler)]:
+    for own in [h for h in root.handlers if isinstance(h, _OwnStreamHandler | SharedRotatingFileHandler | LastLines)]:
         root.removeHandler(own)
         own.close()
     formatter = JsonFormatter() if settings.app_log_format == "json" else TextFormatter()
@@ -51,15 +52,22 @@ def configure(settings: Settings, *, stream: TextIO | None = None) -> None:
             refusal = error.strerror
         else:
             handlers.append(file_handler)
+    if len(handlers) == 1:
+        handlers.append(LastLines())
     for handler in handlers:
         handler.setFormatter(formatter)
         root.addHandler(handler)
-    level = logging.getLevelNamesMapping()[settings.app_log_level.upper()]
-    root.setLevel(level)
-    for name in _QUIET_LIBRARIES:
-        logging.getLogger(name).setLevel(level if level == logging.DEBUG else max(level, logging.WARNING))
+    set_level(settings.app_log_level)
     if refusal is not None:
         logging.getLogger(__name__).warning("The log file cannot be written (%s); stderr has the log.", refusal)
+
+
+def set_level(name: str) -> None:
+    """Write lines of this level and above; libraries that talk much are held at warnings unless all is wanted."""
+    level = logging.getLevelNamesMapping()[name.upper()]
+    logging.getLogger().setLevel(level)
+    for library in _QUIET_LIBRARIES:
+        logging.getLogger(library).setLevel(level if level == logging.DEBUG else max(level, logging.WARNING))
 
 
 def adopt(name: str) -> None:
@@ -215,6 +223,34 @@ class _OwnStreamHandler(logging.Handler):
             stream.flush()
         except Exception:  # noqa: BLE001 -- logging must never fail its caller
             self.handleError(record)
+
+
+class LastLines(logging.Handler):
+    """Keeps the last lines of this process, for those who want to see them where no file has them."""
+
+    def __init__(self, most: int = 1000, longest: int = 4096) -> None:
+        super().__init__()
+        self._lines: deque[str] = deque(maxlen=most)
+        self._longest = longest
+        self._number = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep one record."""
+        try:
+            self._lines.append(self.format(record)[: self._longest])
+            self._number += 1
+        except Exception:  # noqa: BLE001 -- logging must never fail its caller
+            self.handleError(record)
+
+    def after(self, number: int) -> tuple[list[str], int]:
+        """Return the lines after the first so many that there have been, and how many there have been."""
+        new = min(len(self._lines), max(0, self._number - number))
+        return (list(self._lines)[-new:] if new else []), self._number
+
+
+def last_lines() -> LastLines | None:
+    """Return where this process keeps its last lines; None where a file has them."""
+    return next((handler for handler in logging.getLogger().handlers if isinstance(handler, LastLines)), None)
 
 
 class SharedRotatingFileHandler(logging.Handler):

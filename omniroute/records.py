@@ -47,7 +47,8 @@ class Connection:
     min_gap_ms: int | None = None
     quota_cutoffs: Mapping[str, float] = field(default_factory=dict)
     """Percentage of a quota window, by its name, from which on the connection is left alone until the reset."""
-    proxy_enabled: bool = False
+    proxy_enabled: bool = True
+    """Whether it uses the proxy of its provider, of the global level or of the environment."""
     provider_data: Mapping[str, Any] = field(default_factory=dict)
     test_status: str = "untested"
     """`untested`, `ok` or `error`: what the last test found."""
@@ -228,6 +229,93 @@ class FallbackChain:
 
 
 @dataclass(frozen=True, slots=True)
+class CustomModel:
+    """A model that the operator declared for a provider or node.
+
+    Attributes:
+        kind: what it does, as in the model lists: `chat`, `embedding`, ….
+        api_format: the only format in which it is served; None for all that its provider speaks.
+        able, unable: capabilities that it is said to have, and to lack.
+    """
+
+    provider: str
+    model_id: str
+    name: str | None = None
+    kind: str = "chat"
+    api_format: str | None = None
+    context_length: int | None = None
+    max_output: int | None = None
+    able: frozenset[str] = frozenset()
+    unable: frozenset[str] = frozenset()
+    created_at: float = 0.0
+    updated_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class DiscoveredModel:
+    """A model as a provider's own list has it. What the list does not say is None or empty.
+
+    Attributes:
+        able, unable: capabilities that it is said to have, and to lack.
+        input: kinds of content that it takes.
+        prices: decimal text in USD by the names of a price row.
+    """
+
+    model_id: str
+    name: str | None = None
+    kind: str | None = None
+    context_length: int | None = None
+    max_output: int | None = None
+    able: frozenset[str] = frozenset()
+    unable: frozenset[str] = frozenset()
+    input: tuple[str, ...] = ()
+    prices: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DiscoveredList:
+    """The models that a provider listed for one connection when it was last asked with success."""
+
+    connection_id: str
+    provider: str
+    synced_at: float
+    models: tuple[DiscoveredModel, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSync:
+    """How the last reading of a connection's model list went; `error` is None when it went well."""
+
+    connection_id: str
+    provider: str
+    tried_at: float
+    synced_at: float | None = None
+    found: int | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOverride:
+    """What the operator says about a model, whatever anybody else says; None and empty leave it to the others."""
+
+    provider: str
+    model_id: str
+    is_hidden: bool = False
+    context_length: int | None = None
+    max_output: int | None = None
+    able: frozenset[str] = frozenset()
+    unable: frozenset[str] = frozenset()
+    created_at: float = 0.0
+    updated_at: float = 0.0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it says nothing."""
+        stated = self.context_length, self.max_output
+        return not (self.is_hidden or self.able or self.unable) and all(value is None for value in stated)
+
+
+@dataclass(frozen=True, slots=True)
 class ProviderRouting:
     """What the operator chose for a provider as a whole; None leaves it to the global setting."""
 
@@ -235,6 +323,67 @@ class ProviderRouting:
     account_strategy: str | None = None
     sticky_limit: int | None = None
     is_blocked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ParamFilters:
+    """What is taken out of requests to a provider (`strip`) and what is set in them (`force`), by dotted name."""
+
+    strip: tuple[str, ...] = ()
+    force: Mapping[str, Any] = field(default_factory=dict)
+
+
+class ProxyType(StrEnum):
+    """How an outbound proxy is spoken to."""
+
+    HTTP = "http"
+    HTTPS = "https"
+    SOCKS5 = "socks5"
+    SOCKS5H = "socks5h"
+    """The same, with names looked up by the proxy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """An outbound proxy: stored, or read from the environment. One without a name of its own has its id as name."""
+
+    id: str
+    name: str
+    type: ProxyType
+    host: str
+    port: int
+    username: str | None = None
+    password: Secret | None = None
+    is_active: bool = True
+    is_unreadable: bool = False
+    """Its stored password cannot be opened with the present encryption key."""
+    created_at: float = 0.0
+    updated_at: float = 0.0
+
+    @property
+    def is_named(self) -> bool:
+        """Whether the operator gave it a name, so that several levels may refer to it."""
+        return self.name != self.id
+
+
+class ProxyLevel(StrEnum):
+    """What a proxy is chosen for; the first level that has one counts."""
+
+    KEY = "key"
+    COMBO = "combo"
+    PROVIDER = "provider"
+    GLOBAL = "global"
+    ENVIRONMENT = "environment"
+    """Nothing is bound to it: it is what the server was started with."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyBinding:
+    """Which proxy a level uses. `level_id`: of the key, combo, provider or node; "" of the global level."""
+
+    level: ProxyLevel
+    level_id: str
+    proxy_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +407,26 @@ class Session:
     expires_at: float
     created_at: float
     revoked_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class AccessToken:
+    """A management token, without its secret.
+
+    Attributes:
+        prefix: how the secret begins, as lists show it.
+        scope: `read`, `write` or `admin`.
+    """
+
+    id: str
+    name: str
+    token_hash: bytes
+    prefix: str
+    scope: str
+    created_at: float
+    expires_at: float | None = None
+    revoked_at: float | None = None
+    last_used_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,6 +465,20 @@ class PriceRow:
     per_character: str | None = None
     tiers: tuple[PriceStep, ...] = ()
     note: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IpRule:
+    """A range of addresses on one of the lists of the address filter, or banned for a while."""
+
+    id: str
+    cidr: str
+    kind: str
+    """`allow`, `block` or `ban`."""
+    reason: str | None = None
+    until: float | None = None
+    """When a ban ends."""
+    created_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -381,6 +564,35 @@ class QuotaReading:
     plan: str | None = None
 
 
+class JobState(StrEnum):
+    """How far long work is."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class LongJob:
+    """Work that a caller asked for and follows."""
+
+    id: str
+    kind: str
+    state: JobState
+    created_at: float
+    progress: float | None = None
+    """From 0 to 1; None while nobody can say."""
+    result: Mapping[str, Any] | None = None
+    error: Mapping[str, Any] | None = None
+    """`{"code", "message"}` of one that failed."""
+    owner: str | None = None
+    lease_until: float | None = None
+    """Until when its worker is believed to live; renewed while it does."""
+    finished_at: float | None = None
+    updated_at: float = 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything that requests read, at one configuration version. Immutable; replaced whole."""
@@ -392,6 +604,8 @@ class Snapshot:
     keys_by_hash: Mapping[bytes, ApiKey] = field(default_factory=dict)
     """SHA-256 digest (32 bytes) of a whole key, also of a previous key in its grace time, to its row."""
     sessions: Mapping[bytes, Session] = field(default_factory=dict)
+    access_tokens: Mapping[bytes, AccessToken] = field(default_factory=dict)
+    """SHA-256 digest of a whole token to its row, those that have ended included: their refusal says so."""
     settings: Mapping[tuple[str, str], Any] = field(default_factory=dict)
     """Stored run-time settings by (section, name)."""
     combos: tuple[Combo, ...] = ()
@@ -402,9 +616,18 @@ class Snapshot:
     """In the order in which they are looked at."""
     provider_routing: Mapping[str, ProviderRouting] = field(default_factory=dict)
     """By provider id."""
+    param_filters: Mapping[str, ParamFilters] = field(default_factory=dict)
+    """By provider id; providers without any are left out."""
+    proxies: tuple[Proxy, ...] = ()
+    proxy_bindings: tuple[ProxyBinding, ...] = ()
     channels: tuple[ChannelTuning, ...] = ()
     prices: tuple[PriceRow, ...] = ()
     """Those of operators and of imported lists; what is built in is not among them."""
+    custom_models: tuple[CustomModel, ...] = ()
+    discovered: Mapping[str, DiscoveredList] = field(default_factory=dict)
+    """By connection id; a connection whose list was never read has no entry."""
+    model_overrides: tuple[ModelOverride, ...] = ()
+    ip_rules: tuple[IpRule, ...] = ()
     budgets: Mapping[str, tuple[Budget, ...]] = field(default_factory=dict)
     """By scope: a key's id, `local`, or `*` for all together."""
     token_limits: Mapping[str, tuple[TokenLimit, ...]] = field(default_factory=dict)
@@ -466,7 +689,7 @@ class Charge:
     """None where the price is not known."""
     price_id: str | None = None
     price_source: str | None = None
-    """`override`, `import` or `builtin`."""
+    """`override`, `provider`, `import` or `builtin`."""
     parts: tuple[ChargePart, ...] = ()
     is_serving: bool = True
     """Its answer is the one that the client got."""

@@ -22,25 +22,32 @@ from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from omniroute.errors import ConfigurationError
+from omniroute.records import Proxy, ProxyType
 from omniroute.secret import Secret
 
 DEFAULT_PORT: Final = 20128
 PRICE_LIST_URL: Final = (
     "https://raw.githubusercontent.com/pydantic/genai-prices/refs/heads/main/prices/new_data/v2/data.json"
 )
+PUBLIC_IP_URL: Final = "https://api.ipify.org"
 _DAY_MS: Final = 86_400_000
 _FILE_SUFFIX: Final = "_FILE"
 _PREFIX: Final = "OMNIROUTE_"
 # Set by the program itself for the processes that it starts; not settings, so no warning when they are seen.
 _INTERNAL_NAMES: Final = frozenset({"OMNIROUTE_RUNTIME"})
 # Other programs read these too: a `.env` in the working directory may well be theirs (a Rails or Node project's).
-_SHARED_NAMES: Final = frozenset({"DATABASE_URL", "HOST", "HOSTNAME"})
+_SHARED_NAMES: Final = frozenset(
+    {"DATABASE_URL", "HOST", "HOSTNAME", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"}
+    | {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}
+)
 _DATA_DIR_NAMES: Final = ("DATA_DIR", "OMNIROUTE_DATA_DIR")
 # Limits and switches of other releases whose names lack the prefix: who sets one must not believe that it holds here.
-_OTHER_RELEASES: Final = frozenset({"ALLOW_API_KEY_REVEAL"})
+_OTHER_RELEASES: Final = frozenset(
+    {"CREDENTIAL_REDACTION_ENABLED", "PII_REDACTION_ENABLED", "PII_RESPONSE_SANITIZATION", "INPUT_SANITIZER_MODE"}
+)
 
 
 class Level(StrEnum):
@@ -212,6 +219,46 @@ def _read_url(text: str, _base: Path) -> str:
     return url.rstrip("/")
 
 
+def _read_url_or_off(text: str, base: Path) -> str | None:
+    return None if text.strip().lower() == "off" else _read_url(text, base)
+
+
+_PROXY_PORTS: Final = {
+    ProxyType.HTTP: 80,
+    ProxyType.HTTPS: 443,
+    ProxyType.SOCKS5: 1080,
+    ProxyType.SOCKS5H: 1080,
+}
+
+
+def _read_proxy(text: str, _base: Path) -> Proxy:
+    url = text.strip()
+    if re.search(r"[^\x21-\x7e]", url):
+        raise ValueError
+    parts = urlsplit(url if "://" in url else f"http://{url}")
+    if parts.path not in ("", "/") or parts.query or parts.fragment or parts.port == 0:
+        raise ValueError
+    kind = ProxyType(parts.scheme)
+    username, password = (None if part is None else unquote(part) for part in (parts.username, parts.password))
+    if not all(part is None or part.isprintable() for part in (username, password)):
+        raise ValueError
+    return Proxy(
+        id="",
+        name="the environment's proxy",
+        type=kind,
+        host=_proxy_host(parts.hostname or ""),
+        port=parts.port or _PROXY_PORTS[kind],
+        username=username or None,
+        password=Secret(password) if username and password else None,
+    )
+
+
+def _proxy_host(host: str) -> str:
+    if not _is_address(host) and not re.fullmatch(r"[a-z0-9_][a-z0-9_.-]{0,252}", host):
+        raise ValueError
+    return host
+
+
 def _read_database_url(text: str, _base: Path) -> str:
     url = text.strip()
     if not re.fullmatch(r"(sqlite:///|postgres(ql)?(\+psycopg)?://)\S+", url):
@@ -242,6 +289,44 @@ def _read_trust_proxy(text: str, base: Path) -> str:
     return ",".join(networks) if networks else _refuse()
 
 
+_CRON_FIELDS: Final = (
+    (0, 59, ""),
+    (0, 23, ""),
+    (1, 31, ""),
+    (1, 12, "jan feb mar apr may jun jul aug sep oct nov dec"),
+)
+_CRON_DAYS: Final = (0, 7, "sun mon tue wed thu fri sat")
+
+
+def cron_of(text: str) -> str:
+    """Return a schedule of five fields in lower case, or `off`.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    words = text.strip().lower().split()
+    if words == ["off"]:
+        return "off"
+    for word, (low, high, names) in zip(words, (*_CRON_FIELDS, _CRON_DAYS), strict=True):
+        for part in word.split(","):
+            found = re.fullmatch(r"(?:\*|(\w+)(?:-(\w+))?)(?:/([1-9][0-9]{0,3}))?", part, re.ASCII)
+            if found is None:
+                raise ValueError
+            first, last = (_cron_number(name, low, high, names) for name in found.groups()[:2])
+            if first is not None and last is not None and first > last:
+                raise ValueError
+    return " ".join(words)
+
+
+def _cron_number(name: str | None, low: int, high: int, names: str) -> int | None:
+    if name is None:
+        return None
+    number = names.split().index(name) + low if name in names.split() else int(name)
+    if not low <= number <= high:
+        raise ValueError
+    return number
+
+
 def _refuse() -> str:
     raise ValueError
 
@@ -255,7 +340,12 @@ _EXISTING_FILE: Final = Kind("path", "the path of an existing file", _read_exist
 _SECRET: Final = Kind("secret", "a secret text", lambda text, _base: Secret(text), is_secret=True)
 _HOST: Final = Kind("address", "an IP address or a host name", _read_host)
 _URL: Final = Kind("URL", "an http:// or https:// URL without user, query and fragment", _read_url)
+_URL_OR_OFF: Final = Kind("URL", f"{_URL.accepts}, or off", _read_url_or_off)
+_PROXY: Final = Kind(
+    "secret URL", "an http://, https://, socks5:// or socks5h:// URL without a path", _read_proxy, is_secret=True
+)
 _BASE_PATH: Final = Kind("path", "empty, or a URL path such as /gateway", _read_base_path)
+_CRON: Final = Kind("cron", "five fields of cron, or off", lambda text, _base: cron_of(text))
 _TRUST_PROXY: Final = Kind(
     "proxies", "a number of hops from 1 to 16, or networks such as 10.0.0.0/8", _read_trust_proxy
 )
@@ -439,6 +529,16 @@ class Settings:
     db_backup_retention_days: int = _set_by(
         "DB_BACKUP_RETENTION_DAYS", _days(), 0, Section.STORAGE, "Age at which a snapshot is deleted; 0: by count only."
     )
+    db_backup_cron: str = _set_by(
+        "DB_BACKUP_CRON",
+        _CRON,
+        "0 3 * * *",
+        Section.STORAGE,
+        "When a snapshot is made by itself, in the time zone of the server.",
+    )
+    db_import_max_mb: int = _set_by(
+        "DB_IMPORT_MAX_MB", _int(1, 4096), 100, Section.STORAGE, "Largest database file that can be imported."
+    )
     call_log_retention_days: int = _set_by(
         "CALL_LOG_RETENTION_DAYS", _days(1), 7, Section.STORAGE, "Age at which a row of the request log is deleted."
     )
@@ -519,6 +619,13 @@ class Settings:
         aliases=("ROUTER_API_KEY",),
         shown_default="unset",
     )
+    allow_key_reveal: bool = _set_by(
+        "ALLOW_API_KEY_REVEAL",
+        _BOOL,
+        False,
+        Section.SECURITY,
+        "API keys made from now on are also kept encrypted, so that an admin can see them again.",
+    )
     auth_cookie_secure: bool = _set_by(
         "AUTH_COOKIE_SECURE", _BOOL, False, Section.SECURITY, "Always mark the session cookie Secure."
     )
@@ -552,7 +659,7 @@ class Settings:
         _BOOL,
         False,
         Section.SECURITY,
-        "Provider nodes marked local may use private addresses.",
+        "Provider nodes marked local, and outbound proxies, may use private addresses.",
     )
 
     # --- inference
@@ -607,6 +714,66 @@ class Settings:
         128_000,
         Section.INFERENCE,
         "Context window assumed for a model whose window nobody states.",
+    )
+    http_proxy: Proxy | None = _set_by(
+        "HTTP_PROXY",
+        _PROXY,
+        None,
+        Section.INFERENCE,
+        "Outbound proxy for http:// addresses, where no other is assigned.",
+        aliases=("http_proxy",),
+        quiet_aliases=frozenset({"http_proxy"}),
+    )
+    https_proxy: Proxy | None = _set_by(
+        "HTTPS_PROXY",
+        _PROXY,
+        None,
+        Section.INFERENCE,
+        "Outbound proxy for https:// addresses, where no other is assigned.",
+        aliases=("https_proxy",),
+        quiet_aliases=frozenset({"https_proxy"}),
+    )
+    all_proxy: Proxy | None = _set_by(
+        "ALL_PROXY",
+        _PROXY,
+        None,
+        Section.INFERENCE,
+        "Outbound proxy for addresses that neither of the two is for.",
+        aliases=("all_proxy",),
+        quiet_aliases=frozenset({"all_proxy"}),
+    )
+    no_proxy: tuple[str, ...] = _set_by(
+        "NO_PROXY",
+        _LIST,
+        (),
+        Section.INFERENCE,
+        "Hosts, domains, addresses and networks that these three are not for; * for all.",
+        aliases=("no_proxy",),
+        quiet_aliases=frozenset({"no_proxy"}),
+    )
+    enable_socks5_proxy: bool = _set_by(
+        "ENABLE_SOCKS5_PROXY", _BOOL, True, Section.INFERENCE, "Outbound proxies may be SOCKS5 proxies."
+    )
+    proxy_fail_open: bool = _set_by(
+        "PROXY_FAIL_OPEN",
+        _BOOL,
+        False,
+        Section.INFERENCE,
+        "Go without the assigned proxy where it cannot be used, instead of refusing the request.",
+    )
+    proxy_dns: bool = _set_by(
+        "OMNIROUTE_PROXY_DNS",
+        _BOOL,
+        False,
+        Section.INFERENCE,
+        "Outbound proxies look names up; otherwise this server does, checks the addresses and hands those over.",
+    )
+    public_ip_url: str | None = _set_by(
+        "OMNIROUTE_PUBLIC_IP_URL",
+        _URL_OR_OFF,
+        PUBLIC_IP_URL,
+        Section.INFERENCE,
+        "What the test of a proxy asks for the address that the proxy shows to others.",
     )
     ca_bundle: Path | None = _set_by(
         "OMNIROUTE_CA_BUNDLE",
@@ -698,6 +865,13 @@ class Settings:
         Section.PROVIDERS,
         "Pause between two connections that are asked.",
     )
+    model_sync_interval_hours: int = _set_by(
+        "MODEL_SYNC_INTERVAL_HOURS",
+        _int(0, 8_760),
+        24,
+        Section.PROVIDERS,
+        "How often providers are asked for their model lists, in hours; 0: only when somebody wants to know.",
+    )
     pricing_sync_enabled: bool = _set_by(
         "PRICING_SYNC_ENABLED",
         _BOOL,
@@ -750,16 +924,7 @@ class Settings:
     @property
     def resilience_overrides(self) -> Mapping[str, int]:
         """Settings of resilience that the environment decides, by their public path."""
-        given = {
-            "providerBreaker.oauth.failureThreshold": self.circuit_breaker_oauth_threshold,
-            "providerBreaker.oauth.resetTimeoutMs": self.circuit_breaker_oauth_reset_ms,
-            "providerBreaker.apikey.failureThreshold": self.circuit_breaker_api_key_threshold,
-            "providerBreaker.apikey.resetTimeoutMs": self.circuit_breaker_api_key_reset_ms,
-            "providerBreaker.local.failureThreshold": self.circuit_breaker_local_threshold,
-            "providerBreaker.local.resetTimeoutMs": self.circuit_breaker_local_reset_ms,
-            "requestQueue.maxWaitMs": self.rate_limit_max_wait_ms,
-            "requestQueue.maxQueueDepth": self.rate_limit_max_queue_depth,
-        }
+        given = {path: getattr(self, name) for path, name in RESILIENCE_FIELDS.items()}
         return {path: value for path, value in given.items() if value is not None}
 
     @classmethod
@@ -814,6 +979,21 @@ class Settings:
             elif address.version == 6:
                 host = f"[{host}]"
         return f"http://{host}:{self.port}"
+
+
+RESILIENCE_FIELDS: Final = MappingProxyType(
+    {
+        "providerBreaker.oauth.failureThreshold": "circuit_breaker_oauth_threshold",
+        "providerBreaker.oauth.resetTimeoutMs": "circuit_breaker_oauth_reset_ms",
+        "providerBreaker.apikey.failureThreshold": "circuit_breaker_api_key_threshold",
+        "providerBreaker.apikey.resetTimeoutMs": "circuit_breaker_api_key_reset_ms",
+        "providerBreaker.local.failureThreshold": "circuit_breaker_local_threshold",
+        "providerBreaker.local.resetTimeoutMs": "circuit_breaker_local_reset_ms",
+        "requestQueue.maxWaitMs": "rate_limit_max_wait_ms",
+        "requestQueue.maxQueueDepth": "rate_limit_max_queue_depth",
+    }
+)
+"""The settings of resilience that a variable can decide, by public path, and their fields."""
 
 
 def is_loopback_host(host: str) -> bool:

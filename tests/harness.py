@@ -14,20 +14,23 @@ from flask import Flask, Response, jsonify, request
 from flask.testing import FlaskClient
 
 from omniroute.blueprints import dashboard, guard
-from omniroute.blueprints.management import auth, health, keys, usage
+from omniroute.blueprints.management import auth, cli_access, health, keys, usage
 from omniroute.blueprints.tiers import ROUTES, Route, Tier, shape
 from omniroute.records import RequestRecord
 from omniroute.services import access as access_service
+from omniroute.services.access_tokens import AccessTokens, Scope
 from omniroute.services.audit import Audit
 from omniroute.services.catch_up import CatchUp
 from omniroute.services.first_start import read_cli_token
 from omniroute.services.health import Health
+from omniroute.services.ip_filter import AddressGate
 from omniroute.services.keys import SYSTEM, Issued, Keys
 from omniroute.services.lockout import Lockout
 from omniroute.services.login import Login
 from omniroute.services.passwords import Cost, Passwords
 from omniroute.services.reach import Reach
 from omniroute.services.sessions import Sessions
+from omniroute.services.settings import SettingsInForce
 from omniroute.services.usage import Usage
 from omniroute.settings import Settings
 from omniroute.storage.database import Database
@@ -77,6 +80,7 @@ class Gateway:
     guard: guard.Guard
     access: access_service.AccessControl
     keys: Keys
+    tokens: AccessTokens
     sessions: Sessions
     passwords: Passwords
     lockout: Lockout
@@ -100,6 +104,10 @@ class Gateway:
     def issue(self, name: str = "test", **fields: Any) -> Issued:
         """Create an API key."""
         return self.keys.create({"name": name, **fields}, SYSTEM)
+
+    def token(self, scope: str = "admin", days: int | None = None) -> str:
+        """Create an access token and return its secret."""
+        return self.tokens.create("test", Scope(scope), days, SYSTEM).secret
 
     def logged_in(self, **where: Any) -> Browser:
         """Return a client with a live session."""
@@ -178,6 +186,10 @@ def build(settings: Settings, *, clock: Clock | None = None, password: str | Non
         tag_key=b"t" * 48,
         now=clock,
     )
+    login = Login(
+        passwords=passwords, lockout=lockout, sessions=sessions, audit=audit, database=database, now=clock
+    )
+    tokens = AccessTokens(database=database, audit=audit, admit=login.admit, now=clock)
     access = access_service.AccessControl(
         snapshots=snapshots,
         reach=reach,
@@ -191,11 +203,16 @@ def build(settings: Settings, *, clock: Clock | None = None, password: str | Non
         is_ours=key_service.has_valid_tag,
         catch_up=catch_up,
         on_guess=lockout.count_guess,
+        on_token_use=tokens.note_use,
         no_log_key_ids=settings.no_log_api_key_ids,
         page_origins=settings.cors_allowed_origins,
     )
     if password is not None:
         passwords.create_first(password)
+    in_force = SettingsInForce(settings, snapshots.current)
+    addresses = AddressGate(snapshots.current, reach=reach, now=clock)
+    for follow in (in_force.rebuild, lockout.rebuild, addresses.rebuild):
+        snapshots.subscribe(follow)
     own_guard = guard.Guard(
         access=access,
         sessions=sessions,
@@ -205,11 +222,13 @@ def build(settings: Settings, *, clock: Clock | None = None, password: str | Non
         body_limit=settings.max_body_size_bytes,
         cors_origins=settings.cors_allowed_origins,
         is_draining=lambda: bool(draining),
+        addresses=addresses,
     )
     app = Flask("omniroute")
     app.test_client_class = Browser
     app.extensions["omniroute"] = SimpleNamespace(
         settings=settings,
+        in_force=in_force,
         database=database,
         snapshots=snapshots,
         audit=audit,
@@ -218,7 +237,8 @@ def build(settings: Settings, *, clock: Clock | None = None, password: str | Non
         lockout=lockout,
         keys=key_service,
         access=access,
-        login=Login(passwords=passwords, lockout=lockout, sessions=sessions, audit=audit, database=database, now=clock),
+        access_tokens=tokens,
+        login=login,
         usage=Usage(database=database, snapshots=snapshots, now=clock),
         health=Health(
             settings=settings,
@@ -232,7 +252,7 @@ def build(settings: Settings, *, clock: Clock | None = None, password: str | Non
     )
     own_guard.init_app(app)
     dashboard.init_app(app, signing_key=signing_key, base_path=settings.base_path)
-    for blueprint in (auth.blueprint, keys.blueprint, usage.blueprint, health.blueprint, dashboard.blueprint):
+    for blueprint in (auth.blueprint, cli_access.blueprint, keys.blueprint, usage.blueprint, health.blueprint, dashboard.blueprint):
         app.register_blueprint(blueprint)
     add_stand_ins(app)
     own_guard.seal(app)
@@ -245,6 +265,7 @@ def build(settings: Settings, *, clock: Clock | None = None, password: str | Non
         own_guard,
         access,
         key_service,
+        tokens,
         sessions,
         passwords,
         lockout,

@@ -23,7 +23,7 @@ def configuration_rows() -> dict[str, list[str]]:
     for line in (DOCS / "configuration.md").read_text(encoding="utf-8").splitlines():
         cells = [cell.strip() for cell in line.strip("|").split(" | ")]
         if line.startswith("| `") and len(cells) == 4:
-            names = re.findall(r"`([A-Z_]+)`", cells[0])
+            names = re.findall(r"`(\w+)`", cells[0])
             rows[names[0]] = [",".join(names), cells[1].strip("`"), cells[2], cells[3]]
     return rows
 
@@ -46,12 +46,12 @@ def test_each_section_of_settings_has_its_heading() -> None:
 def test_the_sample_file_has_each_setting_once_and_sets_none() -> None:
     text = (ROOT / ".env.example").read_text(encoding="utf-8")
 
-    assert re.findall(r"^# ([A-Z_]+)=", text, re.MULTILINE) == [v.name for v in variables().values()]
+    assert re.findall(r"^# ([A-Z0-9_]+)=", text, re.MULTILINE) == [v.name for v in variables().values()]
     assert re.findall(r"^[^#\n]", text, re.MULTILINE) == []
 
 
 def test_the_sample_file_shows_the_defaults_and_no_secret() -> None:
-    shown = dict(re.findall(r"^# ([A-Z_]+)=(.*)$", (ROOT / ".env.example").read_text(encoding="utf-8"), re.MULTILINE))
+    shown = dict(re.findall(r"^# ([A-Z0-9_]+)=(.*)$", (ROOT / ".env.example").read_text(encoding="utf-8"), re.MULTILINE))
 
     for name, variable in variables().items():
         default = shown_default(name)

@@ -23,7 +23,7 @@ RINGS = (
     ("blueprints", "cli", "runtime"),
     ("gateway", "services"),
     ("storage", "providers"),
-    ("routing", "formats", "money"),
+    ("routing", "formats", "money", "clients"),
 )
 SIBLINGS = frozenset(
     {("gateway", "services"), ("services", "gateway"), ("cli", "runtime"), ("runtime", "cli"), ("money", "formats")}
@@ -40,6 +40,7 @@ OUTSIDE = {
     "routing": SQL | SOCKETS | WEB | CLOCK,
     "formats": SQL | SOCKETS | WEB | CLOCK,
     "money": SQL | SOCKETS | WEB | CLOCK,
+    "clients": SQL | SOCKETS | WEB | CLOCK,
     "providers": SQL | SOCKETS | WEB,
     "gateway": SQL,
     "services": WEB - {"werkzeug"},  # cookies are read and written with its parser

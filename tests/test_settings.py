@@ -358,7 +358,7 @@ class TestValues:
     def test_limits_that_contradict_each_other_stop_the_start(self) -> None:
         assert "STREAM_READINESS_MAX_TIMEOUT_MS" in refusal({"STREAM_READINESS_TIMEOUT_MS": "200000"})
 
-    @pytest.mark.parametrize("name", ["ALLOW_API_KEY_REVEAL", "OMNIROUTE_IMPORT_ENV_KEYS"])
+    @pytest.mark.parametrize("name", ["PII_REDACTION_ENABLED", "OMNIROUTE_IMPORT_ENV_KEYS"])
     def test_a_setting_that_this_version_does_not_have_gets_a_warning(self, name: str) -> None:
         warnings = [notice.text for notice in load({name: "1"}).notices if notice.level is Level.WARNING]
 

@@ -6,7 +6,7 @@ route table and the docstrings, so it cannot tell another story than the code:
     class NoteDocument(TypedDict):
         id: str
         text: str
-        createdAt: str
+        createdAt: Time
 
     class NotesDocument(ListDocument):
         notes: list[NoteDocument]
@@ -33,9 +33,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Final, TypedDict, TypeVar
+from typing import Annotated, Any, Final, TypedDict, TypeVar
 
-from omniroute.blueprints.management.bodies import Fields
+import msgspec
+
+from omniroute.blueprints.management.fields import Fields
 
 V = TypeVar("V", bound=Callable[..., Any])
 
@@ -53,10 +55,21 @@ class ListDocument(TypedDict):
     offset: int
 
 
+Time = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
+"""A time in an answer: ISO 8601 in UTC with milliseconds and `Z`."""
+
+
 class SuccessDocument(TypedDict):
     """The answer of an operation that has nothing to say but that it was done."""
 
     success: bool
+
+
+class RemovedDocument(TypedDict):
+    """What was removed."""
+
+    success: bool
+    id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +91,7 @@ class Query:
 
 
 PAGING: Final = (
-    Query("limit", "How many rows at most.", "integer", minimum=1, maximum=200),
+    Query("limit", "How many rows at most; 50 unless given.", "integer", minimum=1, maximum=200),
     Query("offset", "How many rows to leave out before.", "integer", minimum=0, maximum=10**9),
 )
 SEARCH: Final = (Query("q", "Only rows that hold this text."),)
@@ -94,17 +107,39 @@ def sorting(*names: str) -> Query:
 
 
 @dataclass(frozen=True, slots=True)
+class Body:
+    """A body that no single declaration of fields describes: one of several forms, or another media type.
+
+    Attributes:
+        document: a JSON schema as a mapping, or a type that msgspec describes.
+    """
+
+    document: Any
+    media_type: str = JSON
+
+
+def one_of(*forms: Fields) -> Body:
+    """Return a body that has one of several forms."""
+    return Body({"anyOf": [form.schema for form in forms]})
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """One answer that an operation can give.
 
     Attributes:
-        document: a `TypedDict` (or any type that msgspec describes), or a JSON schema, or None for no body.
+        document: a `TypedDict` (or any type that msgspec describes), or a JSON schema as a mapping, or a tuple of
+            these for one of them, or None for no body.
         media_type: of the body.
+        others: further media types in which the same can be answered, with what they hold.
+        headers: names of headers that the answer has beside those of every answer, with a sentence about each.
     """
 
     document: Any
     description: str = ""
     media_type: str = JSON
+    others: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +148,7 @@ class Operation:
 
     Attributes:
         answers: what it gives when it works, by status.
-        body: the fields of its body; None where it takes none.
+        body: the fields of its body, or what else it is; None where it takes none.
         is_body_optional: it may be called without a body.
         form: the parts of a multipart body by name, each a JSON schema; None where it takes none.
         refusals: statuses of refusals that not every operation has.
@@ -121,7 +156,7 @@ class Operation:
     """
 
     answers: Mapping[int, Answer]
-    body: Fields | None = None
+    body: Fields | Body | None = None
     is_body_optional: bool = False
     form: Mapping[str, Mapping[str, Any]] | None = None
     query: tuple[Query, ...] = ()
@@ -135,8 +170,10 @@ def operation(
     *,
     status: int = 200,
     media_type: str = JSON,
+    headers: Mapping[str, str] | None = None,
+    others: Mapping[str, Any] | None = None,
     also: Mapping[int, Answer] | None = None,
-    body: Fields | None = None,
+    body: Fields | Body | None = None,
     is_body_optional: bool = False,
     form: Mapping[str, Mapping[str, Any]] | None = None,
     query: Iterable[Query] = (),
@@ -144,7 +181,10 @@ def operation(
     extra: Mapping[str, Any] | None = None,
 ) -> Callable[[V], V]:
     """Declare what a view takes and gives; it stands directly above the function, below its route."""
-    answers = {status: Answer(document, media_type=media_type), **(also or {})}
+    answers = {
+        status: Answer(document, media_type=media_type, headers=headers or {}, others=others or {}),
+        **(also or {}),
+    }
     declared = Operation(
         MappingProxyType(answers), body, is_body_optional, form, tuple(query), tuple(refusals), extra or {}
     )

@@ -24,6 +24,7 @@ from werkzeug.routing import RequestRedirect
 from werkzeug.wrappers import Response as WsgiResponse
 
 from omniroute import __version__
+from omniroute.blueprints.etags import conditional
 from omniroute.blueprints.management import errors as management_errors
 from omniroute.blueprints.page_sessions import PageSessions
 from omniroute.blueprints.tiers import ROUTES, Family, MethodTable, Route, Tier, family_of, verify
@@ -49,6 +50,7 @@ from omniroute.ids import new_id
 from omniroute.services.access import REALM, AccessControl, Actor, ActorKind, Caller
 from omniroute.services.audit import Recorder
 from omniroute.services.carriers import carried_credential
+from omniroute.services.ip_filter import AddressGate
 from omniroute.services.sessions import Sessions
 
 log = logging.getLogger(__name__)
@@ -97,8 +99,10 @@ class Guard:
         audit: told of denials on management routes.
         inference_body_limit: most bytes of a body on inference routes.
         body_limit: most bytes of a body elsewhere.
+        upload_limit: most bytes of a body that is a file.
         cors_origins: origins that may read answers of inference routes; `*` for all.
         is_draining: true while the server goes down and takes no new work.
+        addresses: keeps callers out by their address; None lets all of them pass.
     """
 
     def __init__(
@@ -110,15 +114,21 @@ class Guard:
         now: Callable[[], float],
         inference_body_limit: int = 50 * 1024 * 1024,
         body_limit: int = 10 * 1024 * 1024,
+        upload_limit: int = 100 * 1024 * 1024,
         cors_origins: Iterable[str] = (),
         is_draining: Callable[[], bool] = lambda: False,
+        addresses: AddressGate | None = None,
     ) -> None:
         self._access = access
+        self._check_address: Callable[[Environ], None] = (
+            addresses.check if addresses is not None else lambda _environ: None
+        )
         self._sessions = sessions
         self._audit = audit
         self._now = now
         self._inference_body_limit = inference_body_limit
         self._body_limit = body_limit
+        self._upload_limit = upload_limit
         self._cors_origins = frozenset(cors_origins)
         self._is_draining = is_draining
         self._table: dict[str, MethodTable] = {}
@@ -174,13 +184,16 @@ class Guard:
             self._check_size(environ, self._inference_body_limit)
             if environ["REQUEST_METHOD"] == "OPTIONS":
                 return self._preflight(environ, route)
+            self._check_address(environ)
             environ[CALLER] = self._inference_caller(environ, route)
             return None
         self._refuse_name_as_id(route, environ["PATH_INFO"])
-        self._check_size(environ, self._body_limit)
-        current.max_content_length = self._body_limit
+        limit = self._upload_limit if route.is_upload else self._body_limit
+        self._check_size(environ, limit)
+        current.max_content_length = limit
         if environ["REQUEST_METHOD"] == "OPTIONS":
             return self._preflight(environ, route)
+        self._check_address(environ)
         return self._check_tier(environ, route)
 
     def admit(self, environ: Environ, route: Route) -> None:
@@ -193,6 +206,7 @@ class Guard:
         """
         self._begin(environ, route)
         self._check_size(environ, self._inference_body_limit)
+        self._check_address(environ)
         environ[CALLER] = self._access.authenticate_inference(environ, route.endpoint, route.scope)
 
     def _begin(self, environ: Environ, route: Route | None) -> None:
@@ -387,6 +401,8 @@ class Guard:
         token = environ.get(_STARTED_COOKIE)
         if token is not None:
             self._sessions.set_cookie(response, environ, token)
+        if route is not None and route.family is Family.MANAGEMENT and route.tier is not Tier.P:
+            return conditional(response)
         return response
 
     def headers_of(self, environ: Environ) -> dict[str, str]:

@@ -73,6 +73,7 @@ class Route:
         checks_origin: origin or CSRF token are checked although the tier asks for no credential.
         is_reduced: a caller without any credential gets a reduced answer instead of 401.
         is_open_on_loopback: a loopback caller needs no credential.
+        is_upload: its body is a file, which may be larger than other bodies.
     """
 
     methods: tuple[str, ...]
@@ -85,6 +86,7 @@ class Route:
     checks_origin: bool = False
     is_reduced: bool = False
     is_open_on_loopback: bool = False
+    is_upload: bool = False
 
     @property
     def needed_power(self) -> Power | None:
@@ -170,6 +172,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route(GET, "/healthz", Tier.P, Family.PLAIN),
     Route(GET, "/api/health/ping", Tier.P),
     Route(GET, "/api/monitoring/health", Tier.M_READ, is_reduced=True),
+    Route(DELETE, "/api/monitoring/health", Tier.M_WRITE),
     Route(GET, "/metrics", Tier.M_READ, Family.PLAIN, is_open_on_loopback=True),
     # login and sessions
     Route(POST, "/api/auth/login", Tier.P),
@@ -185,6 +188,12 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route(POST, "/api/settings/require-login", Tier.X),
     Route(GET, "/api/settings/authz", Tier.M_ADMIN),
     Route(GET, "/api/settings/authz-inventory", Tier.M_ADMIN),
+    # access tokens
+    Route(POST, "/api/cli/connect", Tier.P),
+    Route(GET, "/api/cli/whoami", Tier.M_READ),
+    Route(GET, "/api/cli/tokens", Tier.M_ADMIN),
+    Route(POST, "/api/cli/tokens", Tier.M_ADMIN),
+    Route(DELETE, "/api/cli/tokens/<token_id>", Tier.M_ADMIN),
     # providers and models
     Route(GET, "/api/providers", Tier.M_READ),
     Route(POST, "/api/providers", Tier.M_ADMIN),
@@ -194,6 +203,13 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route(GET, "/api/providers/client", Tier.M_READ),
     Route(POST, "/api/providers/reorder", Tier.M_ADMIN),
     Route(POST, "/api/providers/validate", Tier.M_ADMIN),
+    Route(POST, "/api/providers/bulk", Tier.M_ADMIN),
+    Route(POST, "/api/providers/import", Tier.M_ADMIN),
+    Route(POST, "/api/providers/test-batch", Tier.M_ADMIN),
+    Route(GET, "/api/providers/expiration", Tier.M_READ),
+    Route(GET, "/api/providers/<connection_id>/param-filters", Tier.M_READ),
+    Route(CHANGE, "/api/providers/<connection_id>/param-filters", Tier.M_ADMIN),
+    Route(DELETE, "/api/providers/<connection_id>/param-filters", Tier.M_ADMIN),
     Route(GET, "/api/providers/<connection_id>", Tier.M_READ),
     Route(CHANGE, "/api/providers/<connection_id>", Tier.M_ADMIN),
     Route(DELETE, "/api/providers/<connection_id>", Tier.M_ADMIN),
@@ -205,7 +221,19 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route(GET, "/api/provider-nodes/<node_id>", Tier.M_READ),
     Route(CHANGE, "/api/provider-nodes/<node_id>", Tier.M_ADMIN),
     Route(DELETE, "/api/provider-nodes/<node_id>", Tier.M_ADMIN),
+    Route(GET, "/api/providers/<connection_id>/models", Tier.M_READ),
+    Route(POST, "/api/providers/<connection_id>/sync-models", Tier.M_ADMIN),
+    Route(GET, "/api/models", Tier.M_READ),
     Route(GET, "/api/models/catalog", Tier.M_READ),
+    Route(POST, "/api/models/test", Tier.M_WRITE),
+    Route(POST, "/api/models/test-all", Tier.M_WRITE),
+    Route(GET, "/api/provider-models", Tier.M_READ),
+    Route(POST, "/api/provider-models", Tier.M_WRITE),
+    Route(CHANGE, "/api/provider-models", Tier.M_WRITE),
+    Route(DELETE, "/api/provider-models", Tier.M_WRITE),
+    Route(GET, "/api/model-capability-overrides", Tier.M_READ),
+    Route(CHANGE, "/api/model-capability-overrides", Tier.M_WRITE),
+    Route(DELETE, "/api/model-capability-overrides", Tier.M_WRITE),
     # API keys
     Route(GET, "/api/keys", Tier.M_READ),
     Route(POST, "/api/keys", Tier.M_WRITE),
@@ -214,6 +242,9 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route(DELETE, "/api/keys/<key_id>", Tier.M_WRITE),
     Route(POST, "/api/keys/<key_id>/regenerate", Tier.M_WRITE),
     Route(GET, "/api/keys/<key_id>/usage", Tier.M_READ),
+    Route(GET, "/api/keys/<key_id>/reveal", Tier.M_ADMIN),
+    Route(GET, "/api/policies", Tier.M_ADMIN),
+    Route(POST, "/api/policies", Tier.M_ADMIN),
     # combos and other names for models
     Route(GET, "/api/combos", Tier.M_READ),
     Route(POST, "/api/combos", Tier.M_WRITE),
@@ -248,11 +279,34 @@ ROUTES: Final[tuple[Route, ...]] = (
     # routing
     Route(GET, "/api/settings", Tier.M_READ),
     Route(CHANGE, "/api/settings", Tier.M_WRITE),
+    Route(GET, "/api/settings/fields", Tier.M_READ),
+    Route(GET, "/api/settings/thinking-budget", Tier.M_READ),
+    Route(CHANGE, "/api/settings/thinking-budget", Tier.M_WRITE),
+    Route(GET, "/api/settings/system-prompt", Tier.M_READ),
+    Route(CHANGE, "/api/settings/system-prompt", Tier.M_WRITE),
+    Route(GET, "/api/settings/ip-filter", Tier.M_READ),
+    Route(CHANGE, "/api/settings/ip-filter", Tier.M_ADMIN),
+    Route(GET, "/api/settings/feature-flags", Tier.M_READ),
+    Route(CHANGE, "/api/settings/feature-flags", Tier.M_WRITE),
+    Route(DELETE, "/api/settings/feature-flags", Tier.M_WRITE),
+    Route(GET, "/api/settings/export-json", Tier.M_ADMIN),
+    Route(POST, "/api/settings/import-json", Tier.M_ADMIN),
+    Route(GET, "/api/settings/proxy", Tier.M_READ),
+    Route(PUT, "/api/settings/proxy", Tier.M_ADMIN),
+    Route(DELETE, "/api/settings/proxy", Tier.M_ADMIN),
+    Route(POST, "/api/settings/proxy/test", Tier.M_ADMIN),
+    Route(GET, "/api/settings/proxies", Tier.M_READ),
+    Route(POST, "/api/settings/proxies", Tier.M_ADMIN),
+    Route(PATCH, "/api/settings/proxies", Tier.M_ADMIN),
+    Route(DELETE, "/api/settings/proxies", Tier.M_ADMIN),
+    Route(GET, "/api/settings/proxies/<proxy_id>", Tier.M_READ),
+    Route(CHANGE, "/api/settings/proxies/<proxy_id>", Tier.M_ADMIN),
+    Route(DELETE, "/api/settings/proxies/<proxy_id>", Tier.M_ADMIN),
     Route(GET, "/api/settings/combo-defaults", Tier.M_READ),
     Route(CHANGE, "/api/settings/combo-defaults", Tier.M_WRITE),
     *(
         Route(POST, f"/api/settings/purge{joint}{what}", Tier.M_ADMIN)
-        for what in ("logs", "usage")
+        for what in ("logs", "usage", "audit-older", "quota")
         for joint in ("/", "-")
     ),
     Route(POST, "/api/routing/simulate", Tier.M_READ),
@@ -290,6 +344,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route(GET, "/api/usage/export", Tier.M_READ),
     Route(GET, "/api/logs/export", Tier.M_READ),
     Route(GET, "/api/usage/analytics", Tier.M_READ),
+    Route(GET, "/api/usage/cost", Tier.M_READ),
     Route(GET, "/api/usage/latency", Tier.M_READ),
     Route(GET, "/api/usage/model-latency-stats", Tier.M_READ),
     Route(GET, "/api/usage/active", Tier.M_READ),
@@ -301,6 +356,40 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route(GET, "/api/audit", Tier.M_READ),
     Route(GET, "/api/compliance/audit-log", Tier.M_READ),
     Route(GET, "/api/audit/verify", Tier.M_READ),
+    # operation
+    Route(GET, "/api/telemetry/summary", Tier.M_READ),
+    Route(GET, "/api/sessions", Tier.M_READ),
+    Route(DELETE, "/api/sessions", Tier.M_WRITE),
+    Route(DELETE, "/api/sessions/<session_id>", Tier.M_WRITE),
+    Route(GET, "/api/logs/console", Tier.M_READ),
+    Route(GET, "/api/usage/logs/stream", Tier.M_READ),
+    Route(GET, "/api/storage/health", Tier.M_READ),
+    Route(GET, "/api/db/health", Tier.M_READ),
+    Route(POST, "/api/db/health", Tier.M_ADMIN),
+    Route(GET, "/api/settings/database", Tier.X),
+    Route(CHANGE, "/api/settings/database", Tier.X),
+    Route(POST, "/api/settings/database/vacuum", Tier.X),
+    Route(GET, "/api/system/version", Tier.M_READ),
+    Route(GET, "/api/network/info", Tier.M_READ),
+    Route(POST, "/api/restart", Tier.S),
+    Route(POST, "/api/shutdown", Tier.S),
+    Route(GET, "/api/jobs", Tier.M_READ),
+    Route(GET, "/api/jobs/<job_id>", Tier.M_READ),
+    # description of all this
+    Route(GET, "/api/openapi.json", Tier.M_READ),
+    Route(GET, "/api/openapi/spec", Tier.M_READ),
+    Route(GET, "/docs/api", Tier.D, Family.PAGE),
+    Route(GET, "/docs/api/<tag>", Tier.D, Family.PAGE),
+    # backups: what reveals or replaces everything has no anonymous form
+    Route(GET, "/api/db-backups", Tier.M_ADMIN),
+    Route(PUT, "/api/db-backups", Tier.M_ADMIN),
+    Route(POST, "/api/db-backups", Tier.X),
+    Route(PATCH, "/api/db-backups", Tier.M_ADMIN),
+    Route(DELETE, "/api/db-backups", Tier.M_ADMIN),
+    Route(GET, "/api/db-backups/export", Tier.X),
+    Route(GET, "/api/db-backups/exportAll", Tier.X),
+    Route(POST, "/api/db-backups/import", Tier.X, is_upload=True),
+    Route(DELETE, "/api/db-backups/<backup_id>", Tier.M_ADMIN),
     # pages
     Route(GET, "/static/<path:filename>", Tier.P, Family.PAGE),
     Route(GET, "/bootstrap/static/<path:filename>", Tier.P, Family.PAGE),

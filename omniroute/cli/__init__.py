@@ -51,17 +51,56 @@ class Entry:
     aliases: tuple[str, ...] = ()
 
 
+TOOL_NAMES: Final = {
+    "claude": "Claude Code",
+    "codex": "Codex",
+    "opencode": "OpenCode",
+    "openclaw": "OpenClaw",
+    "cline": "Cline",
+    "continue": "Continue",
+    "roo": "Roo Code",
+    "cursor": "Cursor",
+    "aider": "Aider",
+    "goose": "Goose",
+    "qwen": "Qwen Code",
+    "gemini": "Gemini CLI",
+    "crush": "Crush",
+}
+"""Tools that can be set up, by id; `omniroute.clients.tools` says how (a test compares)."""
+
 COMMANDS: Final[dict[str, Entry]] = {
     "server": Entry(
         "omniroute.cli.server:command", "Check the configuration and start the server.", ("serve", "start")
     ),
+    "stop": Entry("omniroute.cli.server_life:stop", "Stop the server of this machine when its requests have ended."),
+    "restart": Entry("omniroute.cli.server_life:restart", "Stop the server of this machine and start it again."),
     "status": Entry("omniroute.cli.status:command", "Say whether the server is running."),
+    "setup": Entry("omniroute.cli.setup:command", "Set up this installation: password, account, combo, API key."),
     "doctor": Entry("omniroute.cli.doctor:command", "Check this installation and say how to mend it."),
     "reset-password": Entry("omniroute.cli.setup_access:command", "Set a new dashboard password."),
+    "connect": Entry("omniroute.cli.connect:command", "Log in to a server on another machine and use it from here."),
+    "contexts": Entry(
+        "omniroute.cli.context_commands:command",
+        "List, choose, add, rename and remove the servers that are known here.",
+        ("context",),
+    ),
+    "whoami": Entry("omniroute.cli.connect:whoami", "Say who the server takes you for, and what you may do."),
+    "tokens": Entry("omniroute.cli.tokens:command", "Create, list and revoke access tokens for management."),
+    "providers": Entry("omniroute.cli.providers:command", "List, add, test and remove accounts at providers."),
+    "nodes": Entry("omniroute.cli.nodes:command", "List, add, change and remove endpoints of your own."),
+    "models": Entry("omniroute.cli.models:command", "List, add, hide and test models."),
     "keys": Entry("omniroute.cli.keys:command", "Create, list and revoke API keys."),
     "aliases": Entry(
         "omniroute.cli.aliases:command",
         "List, set and remove aliases: other names, or patterns of names, for models.",
+    ),
+    "mappings": Entry(
+        "omniroute.cli.mappings:command",
+        "List, set and remove mappings: patterns of model names that lead to combos.",
+    ),
+    "chains": Entry(
+        "omniroute.cli.chains:command",
+        "List, set and remove fallback chains: what is tried when a request's own targets are exhausted.",
     ),
     "combos": Entry(
         "omniroute.cli.combos:command",
@@ -91,7 +130,39 @@ COMMANDS: Final[dict[str, Entry]] = {
         "Replay recorded requests against another policy. Nothing is sent and nothing is changed.",
     ),
     "quota": Entry("omniroute.cli.quota:command", "Show what is left of the providers' quotas and credit."),
+    "chat": Entry("omniroute.cli.chat:command", "Ask a model something through the gateway."),
+    "health": Entry("omniroute.cli.health:command", "Show how the server and its providers are."),
+    "logs": Entry("omniroute.cli.logs:command", "Show the server's log, or its requests, as they come."),
+    "audit": Entry("omniroute.cli.audit:command", "Show, export and check the record of who changed what."),
     "resilience": Entry("omniroute.cli.resilience:command", "Show what rests and why, and end it early."),
+    "sessions": Entry(
+        "omniroute.cli.sessions:command",
+        "List and end sticky sessions: conversations that stay at the connection that served them.",
+    ),
+    "config": Entry("omniroute.cli.config:command", "Read and change settings, or apply a whole configuration."),
+    "backup": Entry(
+        "omniroute.cli.backup:command", "Make, list and remove backups; without a command one is made now."
+    ),
+    "restore": Entry("omniroute.cli.backup:restore", "Put the data of a backup in the place of the present data."),
+    "export": Entry("omniroute.cli.transfer:export", "Write the server's database to a file."),
+    "import": Entry("omniroute.cli.transfer:import_file", "Replace the server's data by that of a file."),
+    "secrets": Entry("omniroute.cli.secrets:command", "Check and replace the encryption key of this installation."),
+    "configure": Entry(
+        "omniroute.cli.configure:command", "Write a profile of a tool for one model of the active server."
+    ),
+    "launch": Entry("omniroute.cli.launch:command", "Start a tool so that it uses the active server."),
+    "launch-codex": Entry("omniroute.cli.launch:launch_codex", "Start Codex so that it uses the active server."),
+    "snippet": Entry("omniroute.cli.launch:snippet", "Print what to write for a tool by hand."),
+    **{
+        f"setup-{tool}": Entry(
+            f"omniroute.cli.setup_tools:{tool.replace('-', '_')}", f"Set {name} up to use the active server."
+        )
+        for tool, name in TOOL_NAMES.items()
+    },
+    "completion": Entry("omniroute.cli.completion:command", "Print or install the completion of a shell."),
+    "open": Entry("omniroute.cli.open_page:command", "Open a page of the dashboard in the browser."),
+    "uninstall": Entry("omniroute.cli.uninstall:command", "Remove what this command has put on the machine."),
+    "update": Entry("omniroute.cli.update:command", "Say whether there is a newer version."),
     "migrate": Entry("omniroute.cli.migrate:command", "Bring the database to the schema of this version."),
     "env": Entry("omniroute.cli.environment:command", "Show the settings in effect and where they come from."),
     "sandbox": Entry("omniroute.cli.sandbox:command", "Run the simulated provider as a server of its own."),
@@ -102,6 +173,20 @@ _ALIASES: Final = {alias: name for name, entry in COMMANDS.items() for alias in 
 class _LazyGroup(click.Group):
     """A group whose commands are imported on use and whose failures become exit codes."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._prepared: set[str] = set()
+        self._has_global_options = False
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Return the options of the group: its own, and those that every command takes."""
+        from omniroute.cli.session import global_options
+
+        if not self._has_global_options:
+            self._has_global_options = True
+            self.params.extend(global_options())
+        return super().get_params(ctx)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
@@ -111,6 +196,11 @@ class _LazyGroup(click.Group):
             return None
         module, _, attribute = entry.location.partition(":")
         command: click.Command = getattr(import_module(module), attribute)
+        if entry.location not in self._prepared:
+            from omniroute.cli.session import with_global_options
+
+            self._prepared.add(entry.location)
+            with_global_options(command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -1,18 +1,16 @@
-"""`omniroute aliases`: other names for models, through the same service as the dashboard."""
+"""`omniroute aliases`: other names for models."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import click
 
-from omniroute.cli.keys import confirm
-from omniroute.cli.local import data_dir_option, open_services
-from omniroute.cli.output import Form, iso_time, notice, output_options, print_document, print_rows
+from omniroute.cli.groups import AliasGroup
+from omniroute.cli.output import Form
+from omniroute.cli.session import Session, pass_session
 
-if TYPE_CHECKING:
-    from omniroute.records import ModelAlias
-
+_PATH: Final = "/api/models/alias"
 _COLUMNS: Final = {
     "pattern": "Pattern",
     "target": "Target",
@@ -20,77 +18,50 @@ _COLUMNS: Final = {
     "enabled": "Enabled",
     "hits": "Hits",
 }
-_MOST_PRIORITY: Final = 1000
+MOST_PRIORITY: Final = 1000
 
 
-@click.group("aliases")
+@click.group("aliases", cls=AliasGroup, aliases={"add": "set", "delete": "remove"})
 def command() -> None:
     """List, set and remove aliases: other names, or patterns of names, for models."""
 
 
 @command.command("list")
-@click.option("--search", help="Only those with this text in pattern or target.")
-@data_dir_option
-@output_options
-def list_aliases(search: str | None, data_dir: str | None, form: Form) -> None:
+@click.option("--search", metavar="TEXT", help="Only those with this text in pattern or target.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="How many at most. Default: all.")
+@pass_session
+def list_aliases(session: Session, search: str | None, limit: int | None) -> None:
     """List the aliases, the oldest first."""
-    with open_services(data_dir) as services:
-        rows = [row_of(alias) for alias in services.aliases.all()]
-    if search is not None:
-        wanted = search.casefold()
-        rows = [row for row in rows if wanted in f"{row['pattern']}\n{row['target']}".casefold()]
-    print_rows(form, "aliases", rows, _COLUMNS)
+    session.print_rows("aliases", session.api.rows(_PATH, "aliases", limit=limit, q=search), _COLUMNS)
 
 
 @command.command("set")
 @click.argument("pattern")
 @click.argument("target")
-@click.option("--priority", type=click.IntRange(-_MOST_PRIORITY, _MOST_PRIORITY), help="The higher wins. Default: 0.")
+@click.option("--priority", type=click.IntRange(-MOST_PRIORITY, MOST_PRIORITY), help="The higher wins. Default: 0.")
 @click.option("--enabled/--disabled", "enabled", default=None, help="Whether it is followed. Default: yes.")
-@data_dir_option
-@output_options
-def put(
-    *, pattern: str, target: str, priority: int | None, enabled: bool | None, data_dir: str | None, form: Form
-) -> None:
-    """Let PATTERN lead to TARGET; an alias with the same pattern is replaced."""
-    from omniroute.services.keys import SYSTEM
+@pass_session
+def put(session: Session, *, pattern: str, target: str, priority: int | None, enabled: bool | None) -> None:
+    """Let PATTERN lead to TARGET; an alias with the same pattern is replaced.
 
-    fields: dict[str, Any] = {"pattern": pattern, "target": target}
+    In PATTERN `*` stands for any characters and `?` for one.
+    """
+    body: dict[str, Any] = {"pattern": pattern, "target": target}
     if priority is not None:
-        fields["priority"] = priority
+        body["priority"] = priority
     if enabled is not None:
-        fields["enabled"] = enabled
-    with open_services(data_dir) as services:
-        made = services.aliases.put(fields, SYSTEM)
-    notice(f"{made.pattern} leads to {made.target}.")
-    if form is not Form.TABLE:
-        print_document(row_of(made))
+        body["enabled"] = enabled
+    made = session.api.send("PUT", _PATH, body)["alias"]
+    session.notice(f"{made['pattern']} leads to {made['target']}.")
+    if session.form is not Form.TABLE:
+        session.print_fields(made, _COLUMNS)
 
 
 @command.command("remove")
 @click.argument("pattern")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
-@data_dir_option
-def remove(pattern: str, yes: bool, data_dir: str | None) -> None:
+@pass_session
+def remove(session: Session, pattern: str) -> None:
     """Remove the alias with this pattern."""
-    from omniroute.services.keys import SYSTEM
-
-    with open_services(data_dir) as services:
-        if not yes:
-            confirm(f"Remove the alias {pattern!r}?")
-        gone = services.aliases.delete(pattern=pattern, alias_id=None, origin=SYSTEM)
-    notice(f"Removed {gone.pattern}.")
-
-
-def row_of(alias: ModelAlias) -> dict[str, Any]:
-    """Return an alias with the field names of the HTTP API."""
-    return {
-        "id": alias.id,
-        "pattern": alias.pattern,
-        "target": alias.target,
-        "priority": alias.priority,
-        "enabled": alias.enabled,
-        "hits": alias.hit_count,
-        "createdAt": iso_time(alias.created_at),
-        "updatedAt": iso_time(alias.updated_at),
-    }
+    session.confirm(f"Remove the alias {pattern!r}?")
+    session.api.send("DELETE", _PATH, pattern=pattern)
+    session.notice(f"Removed {pattern}.")

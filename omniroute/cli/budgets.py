@@ -1,22 +1,22 @@
-"""`omniroute budget` and `omniroute limits`: what callers may spend and use, through the same services as the API."""
+"""`omniroute budget` and `omniroute limits`: what callers may spend and use."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import click
 
 from omniroute.cli import Exit, Failure
-from omniroute.cli.keys import confirm, find
-from omniroute.cli.local import data_dir_option, open_services
-from omniroute.cli.output import Form, iso_time, notice, output_options, print_document, print_rows
-from omniroute.cli.usd import PERIODS, USD
+from omniroute.cli.finding import find_one
+from omniroute.cli.groups import AliasGroup
+from omniroute.cli.output import Form
+from omniroute.cli.session import Session, pass_session
+from omniroute.cli.usd import PERIODS, USD, amount
 
-if TYPE_CHECKING:
-    from omniroute.container import Container
-    from omniroute.services.token_limits import LimitState
-
+_BUDGETS: Final = "/api/usage/budget"
+_LIMITS: Final = "/api/usage/token-limits"
 _RESERVED: Final = ("*", "local")
 _BUDGET_COLUMNS: Final = {
     "keyName": "Key",
@@ -44,25 +44,20 @@ _MOST_TOKENS: Final = 10**15
 # --- budgets ---------------------------------------------------------------------------------------------------------
 
 
-@click.group("budget")
+@click.group("budget", cls=AliasGroup, aliases={"delete": "remove"})
 def budget() -> None:
     """List, set and remove budgets: what a key, keyless callers, or all together may spend."""
 
 
 @budget.command("list")
 @click.option("--key", help="Only those of this key: its id, its name, local, or * for all together.")
-@data_dir_option
-@output_options
-def list_budgets(key: str | None, data_dir: str | None, form: Form) -> None:
+@pass_session
+def list_budgets(session: Session, key: str | None) -> None:
     """List the budgets, with what was spent of them and when they begin anew."""
-    from omniroute.services.budgets import document
-
-    with open_services(data_dir) as services:
-        scope_id = None if key is None else _scope(services, key)
-        rows = [document(state, iso_time) for state in services.budgets.all(scope_id)]
-    if form is Form.TABLE:
-        rows = [row | {name: _amount(row[name]) for name in ("limit", "spent", "remaining")} for row in rows]
-    print_rows(form, "budgets", rows, _BUDGET_COLUMNS)
+    rows = session.api.get(_BUDGETS, keyId=_scope_id(session, key))["budgets"]
+    if session.form is Form.TABLE:
+        rows = [row | {name: amount(row[name]) for name in ("limit", "spent", "remaining")} for row in rows]
+    session.print_rows("budgets", rows, _BUDGET_COLUMNS)
 
 
 @budget.command("set")
@@ -74,9 +69,9 @@ def list_budgets(key: str | None, data_dir: str | None, form: Form) -> None:
 @click.option("--warn", type=click.FloatRange(0, 1), help="Part of it at which a warning is given. Default: 0.8.")
 @click.option("--reset-time", metavar="HH:MM", help="Time of day at which it begins anew. Default: 00:00.")
 @click.option("--time-zone", metavar="ZONE", help="Zone of that time, such as Europe/Berlin. Default: UTC.")
-@data_dir_option
-@output_options
+@pass_session
 def set_budget(
+    session: Session,
     *,
     key: str,
     usd: Decimal,
@@ -84,64 +79,49 @@ def set_budget(
     warn: float | None,
     reset_time: str | None,
     time_zone: str | None,
-    data_dir: str | None,
-    form: Form,
 ) -> None:
     """Let KEY spend at most USD in each period. KEY is an id, a name, local, or * for all callers together."""
-    from omniroute.services.budgets import document
-    from omniroute.services.keys import SYSTEM
-
     given = {"warningThreshold": warn, "resetTime": reset_time, "timeZone": time_zone}
-    fields = {name: value for name, value in given.items() if value is not None}
-    with open_services(data_dir) as services:
-        scope_id = _scope(services, key)
-        services.budgets.set(scope_id, {period: usd}, fields, SYSTEM)
-        state = next(one for one in services.budgets.all(scope_id) if one.budget.period == period)
-    notice(f"The {period} budget of {state.name} is {usd:f} USD.")
-    if form is not Form.TABLE:
-        print_document(document(state, iso_time))
+    body: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    body |= {"keyId": _scope_id(session, key), "period": period, "limit": float(usd)}
+    found = session.api.send("POST", _BUDGETS, body)["budgets"]
+    made = next(one for one in found if one["period"] == period)
+    session.notice(f"The {period} budget of {made['keyName']} is {usd:f} USD.")
+    if session.form is not Form.TABLE:
+        session.print_fields(made, _BUDGET_COLUMNS)
 
 
 @budget.command("remove")
 @click.argument("key")
 @click.option("--period", type=click.Choice(PERIODS), help="Only the budget of this period. Default: all of the key.")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
-@data_dir_option
-def remove_budget(key: str, period: str | None, yes: bool, data_dir: str | None) -> None:
+@pass_session
+def remove_budget(session: Session, key: str, period: str | None) -> None:
     """Remove the budgets of KEY: it may spend whatever it wants."""
-    from omniroute.services.keys import SYSTEM
-
-    with open_services(data_dir) as services:
-        scope_id = _scope(services, key)
-        if not yes:
-            confirm(f"Remove the {period} budget of {key}?" if period else f"Remove all budgets of {key}?")
-        count = services.budgets.remove(scope_id, period, SYSTEM)
-    notice(f"Removed {count} budget{'' if count == 1 else 's'} of {key}.")
+    scope_id = _scope_id(session, key)
+    session.confirm(f"Remove the {period} budget of {key}?" if period else f"Remove all budgets of {key}?")
+    count = session.api.send("DELETE", _BUDGETS, keyId=scope_id, period=period)["removed"]
+    session.notice(f"Removed {count} budget{'' if count == 1 else 's'} of {key}.")
 
 
 # --- token limits ----------------------------------------------------------------------------------------------------
 
 
-@click.group("limits")
+@click.group("limits", cls=AliasGroup, aliases={"delete": "remove"})
 def limits() -> None:
     """List, set and remove token limits: how many tokens callers may use of a provider, a model, or in all."""
 
 
 @limits.command("list")
 @click.option("--key", help="Only those of this key: its id, its name, local, or * for all together.")
-@data_dir_option
-@output_options
-def list_limits(key: str | None, data_dir: str | None, form: Form) -> None:
+@click.option("--scope", metavar="SCOPE", help="Only those about global, provider:NAME or model:NAME.")
+@click.option("--period", type=click.Choice(PERIODS), help="Only those of this period.")
+@pass_session
+def list_limits(session: Session, key: str | None, scope: str | None, period: str | None) -> None:
     """List the token limits, with what was used of them and when they begin anew."""
-    from omniroute.services.token_limits import document
-
-    with open_services(data_dir) as services:
-        scope_id = None if key is None else _scope(services, key)
-        states = services.token_limits.all(scope_id)
-    rows = [document(state, iso_time) for state in states]
-    if form in (Form.TABLE, Form.CSV):
-        rows = [row | {"scope": _scope_text(state)} for row, state in zip(rows, states, strict=True)]
-    print_rows(form, "limits", rows, _LIMIT_COLUMNS)
+    rows = _limits(session, key, scope, period)
+    if session.form in (Form.TABLE, Form.CSV):
+        rows = [row | {"scope": _scope_text(row)} for row in rows]
+    session.print_rows("limits", rows, _LIMIT_COLUMNS)
 
 
 @limits.command("set")
@@ -158,26 +138,16 @@ def list_limits(key: str | None, data_dir: str | None, form: Form) -> None:
     "--period", type=click.Choice(PERIODS), default="daily", show_default=True, help="How often it begins anew."
 )
 @click.option("--enabled/--disabled", "enabled", default=None, help="Whether it is in force. Default: yes.")
-@data_dir_option
-@output_options
-def set_limit(
-    *, key: str, tokens: int, scope: str, period: str, enabled: bool | None, data_dir: str | None, form: Form
-) -> None:
+@pass_session
+def set_limit(session: Session, *, key: str, tokens: int, scope: str, period: str, enabled: bool | None) -> None:
     """Let a key use at most so many tokens in each period; a limit about the same is replaced."""
-    from omniroute.services.keys import SYSTEM
-    from omniroute.services.token_limits import document
-
-    scope_type, scope_value = _parsed_scope(scope)
-    fields: dict[str, Any] = {"scopeType": scope_type, "tokenLimit": tokens, "period": period}
-    if scope_value is not None:
-        fields["scopeValue"] = scope_value
+    body: dict[str, Any] = {**_parsed_scope(scope), "tokenLimit": tokens, "period": period}
     if enabled is not None:
-        fields["enabled"] = enabled
-    with open_services(data_dir) as services:
-        made = services.token_limits.set({**fields, "keyId": _scope(services, key)}, SYSTEM)
-    notice(f"{made.name} may use {tokens} tokens {period} ({_scope_text(made)}); the id is {made.limit.id}.")
-    if form is not Form.TABLE:
-        print_document(document(made, iso_time))
+        body["enabled"] = enabled
+    made = session.api.send("POST", _LIMITS, {**body, "keyId": _scope_id(session, key)})["limit"]
+    session.notice(f"{made['keyName']} may use {tokens} tokens {period} ({_scope_text(made)}); the id is {made['id']}.")
+    if session.form is not Form.TABLE:
+        session.print_fields({**made, "scope": _scope_text(made)} if session.form is Form.CSV else made, _LIMIT_COLUMNS)
 
 
 @limits.command("remove")
@@ -185,68 +155,46 @@ def set_limit(
 @click.option("--key", help="Instead of the id: those of this key, or local, or *.")
 @click.option("--scope", metavar="SCOPE", help="With --key: only global, provider:NAME or model:NAME.")
 @click.option("--period", type=click.Choice(PERIODS), help="With --key: only those of this period.")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
-@data_dir_option
+@pass_session
 def remove_limits(
-    *,
-    limit_id: str | None,
-    key: str | None,
-    scope: str | None,
-    period: str | None,
-    yes: bool,
-    data_dir: str | None,
+    session: Session, *, limit_id: str | None, key: str | None, scope: str | None, period: str | None
 ) -> None:
     """Remove the token limit with this ID, or those of a key."""
-    from omniroute.services.keys import SYSTEM
-
     if (limit_id is None) == (key is None) or (key is None and (scope or period)):
         raise Failure("Give the id of a limit, or --key with --scope or --period as you like.", Exit.MISUSE)
-    with open_services(data_dir) as services:
-        wanted = None if scope is None else _about(services, scope)
-        scope_id = None if key is None else _scope(services, key)
-        found = [
-            state
-            for state in services.token_limits.all(scope_id)
-            if limit_id in (None, state.limit.id)
-            and period in (None, state.limit.period)
-            and wanted in (None, (state.limit.scope_type, state.limit.scope_value))
-        ]
-        if not found:
-            raise Failure("There is no such token limit.", Exit.MISUSE)
-        if not yes:
-            confirm(f"Remove {', '.join(f'{one.limit.id} ({_scope_text(one)})' for one in found)}?")
-        for state in found:
-            services.token_limits.remove(state.limit.id, SYSTEM)
-    notice(f"Removed {', '.join(state.limit.id for state in found)}.")
+    found = [one for one in _limits(session, key, scope, period) if limit_id in (None, one["id"])]
+    if not found:
+        raise Failure("There is no such token limit.", Exit.MISUSE)
+    named = ", ".join(f"{one['id']} ({_scope_text(one)})" for one in found)
+    session.confirm(f"Remove {named}?")
+    for one in found:
+        session.api.send("DELETE", _LIMITS, id=one["id"])
+    session.notice(f"Removed {', '.join(one['id'] for one in found)}.")
 
 
-def _parsed_scope(text: str) -> tuple[str, str | None]:
+def _limits(session: Session, key: str | None, scope: str | None, period: str | None) -> list[dict[str, Any]]:
+    subject = {} if scope is None else _parsed_scope(scope)
+    found = session.api.get(_LIMITS, keyId=_scope_id(session, key), period=period, **subject)
+    rows: list[dict[str, Any]] = found["limits"]
+    return rows
+
+
+def _parsed_scope(text: str) -> dict[str, str]:
     kind, _, value = text.partition(":")
     if kind == "global" and not value:
-        return kind, None
+        return {"scopeType": kind}
     if kind in ("provider", "model") and value:
-        return kind, value
+        return {"scopeType": kind, "scopeValue": value}
     raise Failure(f"{text!r} is none of global, provider:NAME and model:NAME.", Exit.MISUSE)
 
 
-def _about(services: Container, text: str) -> tuple[str, str | None]:
-    """Return a scope as limits keep it."""
-    scope_type, value = _parsed_scope(text)
-    return scope_type, services.token_limits.scope_value(scope_type, value)
+def _scope_text(limit: Mapping[str, Any]) -> str:
+    kind, value = limit["scopeType"], limit["scopeValue"]
+    return str(kind) if value is None else f"{kind}:{value}"
 
 
-def _scope_text(state: LimitState) -> str:
-    limit = state.limit
-    return limit.scope_type if limit.scope_value is None else f"{limit.scope_type}:{limit.scope_value}"
-
-
-def _scope(services: Container, wanted: str) -> str:
+def _scope_id(session: Session, wanted: str | None) -> str | None:
     """Return the id under which budgets and limits of a key are kept, which the command line names as people do."""
-    return wanted if wanted in _RESERVED else find(services.keys, wanted).id
-
-
-def _amount(usd: float) -> str:
-    """Return an amount with cents, and with more only if there is more."""
-    text = f"{usd:.9f}".rstrip("0")
-    whole, _, fraction = text.partition(".")
-    return f"{whole}.{fraction.ljust(2, '0')}"
+    if wanted is None or wanted in _RESERVED:
+        return wanted
+    return str(find_one(session.api.rows("/api/keys", "keys"), wanted, "API key")["id"])

@@ -1,39 +1,39 @@
-"""`omniroute combos`: named lists of models of this installation, through the same service as the dashboard."""
+"""`omniroute combos`: names for several models with an order."""
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import click
 
 from omniroute.cli import Exit, Failure
-from omniroute.cli.combo_file import config_of, read, step_document, steps_of, weighted, weights_of
-from omniroute.cli.keys import confirm
-from omniroute.cli.local import data_dir_option, open_services
-from omniroute.cli.output import Form, iso_time, notice, output_options, print_document, print_rows
-from omniroute.routing.options import Strategy
+from omniroute.cli.combo_file import config_of, read, target_of, weighted, weights_of
+from omniroute.cli.finding import find_one
+from omniroute.cli.groups import AliasGroup
+from omniroute.cli.output import Form
+from omniroute.cli.session import Session, pass_session
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from omniroute.container import Container
-    from omniroute.records import Combo
-    from omniroute.services.combo_reports import ComboMetrics
-    from omniroute.services.combo_steps import StepStanding
-    from omniroute.services.combos import Combos
-
+_PATH: Final = "/api/combos"
 _WINDOW_H: Final = 24
 _LIST: Final = {
-    "isDefault": "Default",
+    "isDefault": "",
     "name": "Name",
     "strategy": "Strategy",
     "targets": "Targets",
-    "requests24h": "Requests 24 h",
-    "successRate24h": "Success",
+    "requests": "Requests 24 h",
+    "success": "Success",
 }
-_STEPS: Final = {
+_LABELS: Final = {
+    "id": "Id",
+    "name": "Name",
+    "strategy": "Strategy",
+    "targets": "Targets",
+    "isActive": "Active",
+    "isDefault": "Default",
+}
+_TARGETS: Final = {
     "step": "Step",
     "model": "Model",
     "provider": "Provider",
@@ -54,9 +54,11 @@ _TRIALS: Final = {
 }
 
 _strategy: Final = click.option(
-    "--strategy", type=click.Choice([one.value for one in Strategy]), help="Order of steps."
+    "--strategy", metavar="NAME", help="How steps are ordered: priority, weighted, round-robin, random, auto, …"
 )
-_weights: Final = click.option("--weight", "weights", multiple=True, metavar="MODEL=N", help="Weight of a step.")
+_weights: Final = click.option(
+    "--weight", "weights", multiple=True, metavar="MODEL=N", help="Weight of a step, 0 to 100; repeatable."
+)
 _config: Final = click.option("--config", "config", multiple=True, metavar="KEY=VALUE", help="A setting; repeatable.")
 _file: Final = click.option(
     "--file",
@@ -64,67 +66,69 @@ _file: Final = click.option(
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="JSON file in the form of POST /api/combos; other options win over it.",
 )
-_yes: Final = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 
 
 def _options_of_content(command: Callable[..., Any]) -> Callable[..., Any]:
     return _strategy(_weights(_config(_file(command))))
 
 
-@click.group("combos")
+@click.group("combos", cls=AliasGroup, aliases={"add": "create", "set": "update", "remove": "delete"})
 def command() -> None:
     """List, change and test combos: names for several models with an order."""
 
 
 @command.command("list")
-@click.option("--search", help="Only those with this text in their name or a target.")
-@data_dir_option
-@output_options
-def list_combos(search: str | None, data_dir: str | None, form: Form) -> None:
-    """List the combos in their order."""
-    with open_services(data_dir) as services:
-        metrics = {one.combo_id: one for one in services.combo_reports.metrics(combo=None, window_h=_WINDOW_H)}
-        rows = [_row(combo, metrics.get(combo.id)) for combo in services.combos.all()]
-    if search is not None:
-        wanted = search.casefold()
-        rows = [row for row in rows if any(wanted in text.casefold() for text in (row["name"], *row["targets"]))]
-    if form is Form.TABLE:
-        rows = [row | {"successRate24h": _percent(row["successRate24h"])} for row in rows]
-    print_rows(form, "combos", rows, _LIST)
+@click.option("--search", metavar="TEXT", help="Only those with this text in their name, description or a target.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="How many at most. Default: all.")
+@pass_session
+def list_combos(session: Session, search: str | None, limit: int | None) -> None:
+    """List the combos in their order; the default is marked."""
+    rows = session.api.rows(_PATH, "combos", limit=limit, q=search)
+    if session.form in (Form.TABLE, Form.CSV):
+        served = session.api.get(f"{_PATH}/metrics", windowHours=_WINDOW_H)["metrics"]
+        figures = {one["comboId"]: one for one in served}
+        rows = [_row(combo, figures.get(combo["id"])) for combo in rows]
+    if session.form is Form.TABLE:
+        rows = [row | {"isDefault": "*" if row["isDefault"] else " "} for row in rows]
+    session.print_rows("combos", rows, _LIST)
+
+
+def _row(combo: Mapping[str, Any], figures: Mapping[str, Any] | None) -> dict[str, Any]:
+    requests = 0 if figures is None else figures["requests"]
+    return {
+        **combo,
+        "targets": _targets(combo),
+        "requests": requests,
+        "success": f"{figures['success'] / requests:.1%}" if figures is not None and requests else None,
+    }
+
+
+def _targets(combo: Mapping[str, Any]) -> list[str]:
+    return [target_of(step) for step in combo["models"]]
 
 
 @command.command("show")
 @click.argument("name")
-@data_dir_option
-@output_options
-def show(name: str, data_dir: str | None, form: Form) -> None:
-    """Show the steps of a combo, how they stand now and what they cost. NAME is its name or id."""
-    from omniroute.services.combo_steps import standing_of
-
-    with open_services(data_dir) as services:
-        combo = find(services.combos, name)
-        services.routing.board.load()
-        assessed = services.combos.assess(combo)
-        standing = standing_of(combo, services.routing.resolvers.current, services.routing.view, time.time())
-    rows = [_step_row(one) for one in standing]
-    if form is Form.JSON:
-        warnings = [{"code": one.code, "message": one.message} for one in assessed.warnings]
-        print_document(_document(combo) | {"steps": rows, "warnings": warnings})
+@pass_session
+def show(session: Session, name: str) -> None:
+    """Show the steps of a combo, with their health and prices. NAME is its name or id."""
+    combo = session.api.get(f"{_PATH}/{_find(session, name)['id']}")
+    if session.form is Form.JSON:
+        session.print_fields(combo, {})
         return
-    state = "default, " if combo.is_default else "" if combo.is_active else "inactive, "
-    notice(f"{combo.name} ({combo.id}): {state}strategy {combo.strategy}.")
-    for remark in assessed.warnings:
-        notice(f"Warning: {remark.message}")
-    print_rows(form, "steps", rows, _STEPS)
+    state = "default, " if combo["isDefault"] else "" if combo["isActive"] else "inactive, "
+    session.notice(f"{combo['name']} ({combo['id']}): {state}strategy {combo['strategy']}.")
+    _warn(session, combo)
+    session.print_rows("targets", combo["targets"], _TARGETS)
 
 
 @command.command("create")
 @click.argument("name")
 @click.argument("models", nargs=-1, metavar="MODEL...")
 @_options_of_content
-@data_dir_option
-@output_options
+@pass_session
 def create(
+    session: Session,
     *,
     name: str,
     models: tuple[str, ...],
@@ -132,22 +136,19 @@ def create(
     weights: tuple[str, ...],
     config: tuple[str, ...],
     file: Path | None,
-    data_dir: str | None,
-    form: Form,
 ) -> None:
     """Create a combo of these models, in this order."""
-    from omniroute.services.keys import SYSTEM
-
-    fields = _fields(file, strategy) | {"name": name}
+    body = _content(file, strategy) | {"name": name}
     if models:
-        fields["models"] = list(models)
-    if not fields.get("models"):
+        body["models"] = list(models)
+    if not body.get("models"):
         raise Failure("Name at least one model.", Exit.MISUSE)
-    fields["models"] = weighted(fields["models"], weights_of(weights))
-    fields["config"] = {**fields.get("config", {}), **config_of(config)}
-    with open_services(data_dir) as services:
-        made = services.combos.create(fields, SYSTEM)
-        _tell(services, made, f"Created {made.name} ({made.id}).", form)
+    if weights:
+        body["models"] = weighted(body["models"], weights_of(weights))
+    if config:
+        body["config"] = {**body.get("config", {}), **config_of(config)}
+    made = session.api.send("POST", _PATH, body)
+    _tell(session, made, f"Created {made['name']} ({made['id']}).")
 
 
 @command.command("update")
@@ -156,9 +157,9 @@ def create(
 @click.option("--rename", metavar="NEW", help="Another name; combos that refer to it follow.")
 @click.option("--active/--inactive", "is_active", default=None, help="Whether requests can name it.")
 @_options_of_content
-@data_dir_option
-@output_options
+@pass_session
 def update(
+    session: Session,
     *,
     name: str,
     models: tuple[str, ...],
@@ -168,178 +169,107 @@ def update(
     weights: tuple[str, ...],
     config: tuple[str, ...],
     file: Path | None,
-    data_dir: str | None,
-    form: Form,
 ) -> None:
-    """Change what is given of a combo. NAME is its name or id; models replace its steps."""
-    from omniroute.services.keys import SYSTEM
+    """Change what is given of a combo. NAME is its name or id; models replace its steps.
 
-    fields = _fields(file, strategy)
+    A setting that is null is taken back: `--config maxRetries=null`.
+    """
+    body = _content(file, strategy)
     if rename is not None:
-        fields["name"] = rename
+        body["name"] = rename
     if is_active is not None:
-        fields["isActive"] = is_active
+        body["isActive"] = is_active
     if models:
-        fields["models"] = list(models)
-    with open_services(data_dir) as services:
-        combo = find(services.combos, name)
-        if weights:
-            fields["models"] = weighted(fields.get("models") or steps_of(combo), weights_of(weights))
-        if config:
-            merged = {**fields.get("config", combo.config), **config_of(config)}
-            fields["config"] = {key: value for key, value in merged.items() if value is not None}
-        if not fields:
-            raise Failure("Say what is to change.", Exit.MISUSE)
-        made = services.combos.change(combo.id, fields, SYSTEM)
-        _tell(services, made, f"Changed {made.name} ({made.id}).", form)
+        body["models"] = list(models)
+    combo = _find(session, name)
+    if weights:
+        body["models"] = weighted(body.get("models") or combo["models"], weights_of(weights))
+    if config:
+        merged = {**body.get("config", combo["config"]), **config_of(config)}
+        body["config"] = {key: value for key, value in merged.items() if value is not None}
+    if not body:
+        raise Failure("Say what is to change; see --help.", Exit.MISUSE)
+    made = session.api.send("PATCH", f"{_PATH}/{combo['id']}", body)
+    _tell(session, made, f"Changed {made['name']} ({made['id']}).")
 
 
 @command.command("delete")
 @click.argument("name")
 @click.option("--force", is_flag=True, help="Also when other combos refer to it.")
-@_yes
-@data_dir_option
-def delete(name: str, force: bool, yes: bool, data_dir: str | None) -> None:
+@pass_session
+def delete(session: Session, name: str, force: bool) -> None:
     """Remove a combo. NAME is its name or id."""
-    from omniroute.services.keys import SYSTEM
-
-    with open_services(data_dir) as services:
-        combo = find(services.combos, name)
-        if not yes:
-            confirm(f"Delete the combo {combo.name} ({combo.id})?")
-        services.combos.delete(combo.id, SYSTEM, is_forced=force)
-    notice(f"Deleted {combo.name} ({combo.id}).")
+    combo = _find(session, name)
+    session.confirm(f"Delete the combo {combo['name']} ({combo['id']})?")
+    session.api.send("DELETE", f"{_PATH}/{combo['id']}", force=True if force else None)
+    session.notice(f"Deleted {combo['name']} ({combo['id']}).")
 
 
 @command.command("test")
 @click.argument("name")
-@click.option("--prompt", help="What the models are asked.")
-@data_dir_option
-@output_options
-def test(name: str, prompt: str | None, data_dir: str | None, form: Form) -> None:
+@click.option("--prompt", metavar="TEXT", help="What the models are asked.")
+@pass_session
+def test(session: Session, name: str, prompt: str | None) -> None:
     """Make a small call to each target of a combo. NAME is its name or id. It ends with 1 if one fails."""
-    with open_services(data_dir) as services:
-        combo = find(services.combos, name)
-        trials = services.combo_reports.test(combo, prompt)
-        tested_at = services.combo_reports.now()
-    rows = [
-        {
-            "step": number,
-            "status": trial.status,
-            "model": trial.model,
-            "provider": trial.provider,
-            "connection": trial.connection_id,
-            "latencyMs": None if trial.latency_ms is None else round(trial.latency_ms),
-            "error": trial.error,
-        }
-        for number, trial in enumerate(trials, 1)
-    ]
-    if form is Form.JSON:
-        print_document({"strategy": combo.strategy, "results": rows, "testedAt": iso_time(tested_at)})
+    body = {"id": _find(session, name)["id"]} | ({} if prompt is None else {"prompt": prompt})
+    found = session.api.send("POST", f"{_PATH}/test", body)
+    results = found["results"]
+    if session.form is Form.JSON:
+        session.print_fields(found, {})
     else:
-        print_rows(form, "results", rows, _TRIALS)
-    statuses = {trial.status for trial in trials}
+        session.print_rows("results", [_trial(number, one) for number, one in enumerate(results, 1)], _TRIALS)
+    statuses = {one["status"] for one in results}
     if "error" in statuses or "ok" not in statuses:
         raise Failure("Not every target serves.")
 
 
+def _trial(number: int, one: Mapping[str, Any]) -> dict[str, Any]:
+    latency = one["latencyMs"]
+    return {**one, "step": number, "latencyMs": None if latency is None else round(latency)}
+
+
 @command.command("reorder")
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
-@data_dir_option
-def reorder(names: tuple[str, ...], data_dir: str | None) -> None:
+@pass_session
+def reorder(session: Session, names: tuple[str, ...]) -> None:
     """Put combos first, in this order; the others follow as before."""
-    from omniroute.services.keys import SYSTEM
-
-    with open_services(data_dir) as services:
-        ordered = services.combos.reorder([find(services.combos, name).id for name in names], SYSTEM)
-    notice(f"The order is now: {', '.join(combo.name for combo in ordered)}.")
+    rows = session.api.rows(_PATH, "combos")
+    body = {"comboIds": [find_one(rows, name, "combo")["id"] for name in names]}
+    ordered = session.api.send("POST", f"{_PATH}/reorder", body)["combos"]
+    session.notice(f"The order is now: {', '.join(combo['name'] for combo in ordered)}.")
 
 
 @command.command("switch")
 @click.argument("name", required=False)
 @click.option("--none", "is_none", is_flag=True, help="No combo; such requests are refused.")
-@data_dir_option
-def switch(name: str | None, is_none: bool, data_dir: str | None) -> None:
+@pass_session
+def switch(session: Session, name: str | None, is_none: bool) -> None:
     """Choose the combo that serves requests without a model. NAME is its name or id."""
-    from omniroute.services.keys import SYSTEM
-
     if (name is None) != is_none:
         raise click.UsageError("Give a combo or --none.")
-    with open_services(data_dir) as services:
-        chosen = None if name is None else find(services.combos, name)
-        services.combos.set_default(None if chosen is None else chosen.id, SYSTEM)
-    notice("No combo is the default." if chosen is None else f"{chosen.name} ({chosen.id}) is the default.")
+    chosen = None if name is None else _find(session, name)
+    session.api.send("PUT", f"{_PATH}/default", {"id": None if chosen is None else chosen["id"]})
+    told = "No combo is the default." if chosen is None else f"{chosen['name']} ({chosen['id']}) is the default."
+    session.notice(told)
 
 
-def find(combos: Combos, wanted: str) -> Combo:
-    """Return the combo with this name or id.
-
-    Raises:
-        Failure: there is none.
-    """
-    found = next((combo for combo in combos.all() if wanted in (combo.name, combo.id)), None)
-    if found is None:
-        raise Failure(f"There is no combo with the name or id {wanted!r}.", Exit.MISUSE)
-    return found
+def _find(session: Session, wanted: str) -> Mapping[str, Any]:
+    return find_one(session.api.rows(_PATH, "combos"), wanted, "combo")
 
 
-def _fields(file: Path | None, strategy: str | None) -> dict[str, Any]:
-    fields = {} if file is None else read(file)
-    return fields if strategy is None else fields | {"strategy": strategy}
+def _content(file: Path | None, strategy: str | None) -> dict[str, Any]:
+    body = {} if file is None else read(file)
+    return body if strategy is None else body | {"strategy": strategy}
 
 
-def _tell(services: Container, combo: Combo, text: str, form: Form) -> None:
-    notice(text)
-    for remark in services.combos.assess(combo).warnings:
-        notice(f"Warning: {remark.message}")
-    if form is not Form.TABLE:
-        print_document(_document(combo))
+def _tell(session: Session, combo: Mapping[str, Any], text: str) -> None:
+    session.notice(text)
+    _warn(session, combo)
+    if session.form is not Form.TABLE:
+        shown = combo if session.form is not Form.CSV else {**combo, "targets": _targets(combo)}
+        session.print_fields(shown, _LABELS)
 
 
-def _document(combo: Combo) -> dict[str, Any]:
-    """Return a combo with the field names of the HTTP API."""
-    return {
-        "id": combo.id,
-        "name": combo.name,
-        "description": combo.description,
-        "strategy": combo.strategy,
-        "models": [step_document(step) for step in combo.steps],
-        "config": dict(combo.config),
-        "isActive": combo.is_active,
-        "isDefault": combo.is_default,
-        "sortOrder": combo.sort_order,
-        "allowedProviders": list(combo.allowed_providers),
-        "allowedModelFamilies": list(combo.allowed_families),
-        "context_length": combo.context_length,
-        "createdAt": iso_time(combo.created_at),
-        "updatedAt": iso_time(combo.updated_at),
-    }
-
-
-def _row(combo: Combo, metrics: ComboMetrics | None) -> dict[str, Any]:
-    requests = 0 if metrics is None else metrics.requests
-    return _document(combo) | {
-        "targets": [step.combo_name or step.channel or step.model for step in combo.steps],
-        "requests24h": requests,
-        "successRate24h": None if metrics is None or not requests else round(metrics.succeeded / requests, 4),
-    }
-
-
-def _step_row(one: StepStanding) -> dict[str, Any]:
-    return {
-        "step": one.number,
-        "stepId": one.step_id,
-        "model": one.model,
-        "provider": one.provider,
-        "weight": one.weight,
-        "health": one.health,
-        "connections": one.connections,
-        "usable": one.usable,
-        "until": iso_time(one.until),
-        "inputUsdPer1M": one.input_usd,
-        "outputUsdPer1M": one.output_usd,
-    }
-
-
-def _percent(share: float | None) -> str | None:
-    return None if share is None else f"{share:.1%}"
+def _warn(session: Session, combo: Mapping[str, Any]) -> None:
+    for remark in combo["warnings"]:
+        session.notice(f"Warning: {remark['message']}")

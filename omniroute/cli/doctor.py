@@ -10,22 +10,38 @@ from pathlib import Path
 import click
 
 from omniroute import __version__
-from omniroute.cli import Exit
+from omniroute.cli import Exit, api_checks, tool_checks
 from omniroute.cli.checks import Finding, Status, Subject, run_all
-from omniroute.cli.local import data_dir_option, load_settings
-from omniroute.cli.output import Form, output_options, print_document, print_rows
+from omniroute.cli.mending import mend
+from omniroute.cli.output import Form, print_document
+from omniroute.cli.session import Session, pass_session
 
 
 @click.command("doctor")
-@data_dir_option
-@output_options
+@click.option("--no-live", is_flag=True, help="Do not make a small call through each account.")
+@click.option("--clients", is_flag=True, help="Look at the coding tools on this machine too.")
+@click.option(
+    "--fix", is_flag=True, help="Mend what can be mended safely: rights of files, the schema, a first backup."
+)
 @click.pass_context
-def command(ctx: click.Context, data_dir: str | None, form: Form) -> None:
+@pass_session
+def command(session: Session, ctx: click.Context, *, no_live: bool, clients: bool, fix: bool) -> None:
     """Check this installation and say how to mend it; exit code 1 if something fails."""
-    findings = run_all(Subject(load_settings(data_dir), time.time, Path.home()))
+    settings = session.local_settings("Checking")
+    subject = Subject(settings, time.time, Path.home())
+    if fix:
+        for done in mend(session, subject):
+            session.notice(done)
+    findings = run_all(subject)
+    is_readable = not any(one.name == "database" and one.status is not Status.OK for one in findings)
+    if is_readable and (settings.database_url is not None or (settings.data_dir / "storage.sqlite").exists()):
+        with session.progress("Asking the accounts" if not no_live else "Checking"):
+            findings += api_checks.run_all(session.api, is_live=not no_live)
+    if clients:
+        findings += tool_checks.run_all(session)
     counts = Counter(finding.status for finding in findings)
     worst = next(status for status in (Status.FAIL, Status.WARN, Status.OK) if counts[status])
-    match form:
+    match session.form:
         case Form.TABLE:
             print_findings(findings)
             click.echo(", ".join(f"{counts[status]} {status}" for status in Status))
@@ -40,7 +56,7 @@ def command(ctx: click.Context, data_dir: str | None, form: Form) -> None:
             )
         case _:
             columns = {"status": "Status", "name": "Name", "message": "Message", "hint": "Hint"}
-            print_rows(form, "checks", [asdict(finding) for finding in findings], columns)
+            session.print_rows("checks", [asdict(finding) for finding in findings], columns)
     ctx.exit(Exit.FAILED if worst is Status.FAIL else Exit.DONE)
 
 

@@ -6,19 +6,18 @@ from typing import Any
 
 import click
 
-from omniroute.cli.local import data_dir_option, load_settings, tell_warnings
-from omniroute.cli.output import Form, output_options, print_rows
+from omniroute.cli.local import tell_warnings
+from omniroute.cli.session import Session, pass_session
 from omniroute.secret import Secret
 from omniroute.settings import Settings, Variable, shown_default, variables
 
 
 @click.command("env")
 @click.option("--all", "show_all", is_flag=True, help="Also settings that nothing sets.")
-@data_dir_option
-@output_options
-def command(show_all: bool, data_dir: str | None, form: Form) -> None:
+@pass_session
+def command(session: Session, show_all: bool) -> None:
     """Show the settings in effect and where they come from; secrets are masked."""
-    settings = load_settings(data_dir)
+    settings = session.local_settings("This list")
     tell_warnings(settings)
     rows = [
         {
@@ -29,7 +28,7 @@ def command(show_all: bool, data_dir: str | None, form: Form) -> None:
         for field_name, variable in variables().items()
         if show_all or field_name in settings.sources
     ]
-    print_rows(form, "variables", rows, {"name": "Name", "value": "Value", "source": "Source"})
+    session.print_rows("variables", rows, {"name": "Name", "value": "Value", "source": "Source"})
 
 
 def shown(settings: Settings, field_name: str, variable: Variable) -> str:

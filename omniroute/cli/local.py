@@ -53,7 +53,7 @@ def open_services(data_dir: str | None = None) -> Iterator[Container]:
 
     # Data alone belongs on stdout, and a first start announces its password.
     with redirect_stdout(sys.stderr):
-        app = create_app(replace(settings, notices=(), app_log_level=_quieter(settings.app_log_level)))
+        app = create_app(replace(settings, notices=(), app_log_level=quieter(settings.app_log_level)))
     with app.app_context():
         container: Container = app.extensions["omniroute"]
         try:
@@ -63,6 +63,6 @@ def open_services(data_dir: str | None = None) -> Iterator[Container]:
             container.database.dispose()
 
 
-def _quieter(level: str) -> str:
-    """What a server notes at its start is no news to somebody who lists keys."""
+def quieter(level: str) -> str:
+    """Return the log level of a command: what a server notes at its start is no news to one who lists keys."""
     return "warning" if level == "info" else level

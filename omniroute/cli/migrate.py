@@ -7,16 +7,16 @@ import logging
 import click
 
 from omniroute.cli import Failure
-from omniroute.cli.local import data_dir_option, load_settings, tell_warnings
-from omniroute.cli.output import notice
+from omniroute.cli.local import tell_warnings
+from omniroute.cli.session import Session, pass_session
 
 
 @click.command("migrate")
 @click.option("--check", "only_check", is_flag=True, help="Change nothing; exit code 1 if there is something to do.")
-@data_dir_option
-def command(only_check: bool, data_dir: str | None) -> None:
+@pass_session
+def command(session: Session, only_check: bool) -> None:
     """Bring the database to the schema of this version, after a verified backup. A start of the server does so too."""
-    settings = load_settings(data_dir)
+    settings = session.local_settings("Migrating")
     tell_warnings(settings)
     from omniroute.services.backups import Backups, Reason
     from omniroute.storage import schema
@@ -28,18 +28,18 @@ def command(only_check: bool, data_dir: str | None) -> None:
         found = None if is_absent else schema.stored_version(database)
         newest = schema.newest_version()
         if found == newest:
-            notice(f"The database has schema version {found}, the newest.")
+            session.notice(f"The database has schema version {found}, the newest.")
             return
         if only_check:
             raise Failure(f"The database has schema version {found or 'none'}; this version needs {newest}.")
 
         def back_up(reason: str) -> None:
             made = Backups(settings=settings, database=database).create(Reason(reason))
-            notice(f"Backup: {made.path}" if made else "No backup was made.")
+            session.notice(f"Backup: {made.path}" if made else "No backup was made.")
 
         state = schema.ensure_schema(
             database, backup=back_up, log=logging.getLogger(__name__), data_dir=settings.data_dir
         )
-        notice(f"The database has schema version {state.version} now.")
+        session.notice(f"The database has schema version {state.version} now.")
     finally:
         database.dispose()

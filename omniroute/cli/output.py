@@ -77,9 +77,26 @@ def print_rows(form: Form, noun: str, rows: Sequence[Mapping[str, Any]], columns
         case Form.CSV:
             writer = csv.writer(sys.stdout, lineterminator="\n")
             writer.writerow(columns)
-            writer.writerows([_cell(row.get(name)) for name in columns] for row in rows)
+            writer.writerows([_cell(row.get(name), "") for name in columns] for row in rows)
         case Form.TABLE:
             _print_table([list(columns.values()), *([_cell(row.get(name)) for name in columns] for row in rows)])
+        case _:
+            raise ValueError(form)
+
+
+def print_fields(form: Form, document: Mapping[str, Any], labels: Mapping[str, str]) -> None:
+    """Print one thing: for people a line for each label, else the document or, as csv, the labelled fields."""
+    match form:
+        case Form.JSON:
+            print_document(document)
+        case Form.JSONL:
+            click.echo(json.dumps(document, ensure_ascii=False))
+        case Form.CSV:
+            print_rows(form, "", [document], labels)
+        case Form.TABLE:
+            width = max(len(label) for label in labels.values())
+            for name, label in labels.items():
+                click.echo(f"{label:<{width}}  {_cell(document.get(name))}")
         case _:
             raise ValueError(form)
 
@@ -91,10 +108,10 @@ def iso_time(moment_s: float | None) -> str | None:
     return datetime.fromtimestamp(moment_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any, nothing: str = "-") -> str:
     match value:
         case None | "" | []:
-            return "-"
+            return nothing
         case True:
             return "yes"
         case False:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
 
 import click
 
-from omniroute.cli.local import data_dir_option, open_services
-from omniroute.cli.output import Form, iso_time, notice, output_options, print_rows
+from omniroute.cli.client import Refusal
+from omniroute.cli.output import Form
+from omniroute.cli.session import Session, pass_session
+from omniroute.cli.times import seconds_until, span, span_until
 
-if TYPE_CHECKING:
-    from omniroute.services.quotas import QuotaState
-
+_PATH: Final = "/api/usage/quota"
 _COLUMNS: Final = {
     "connection": "Connection",
     "plan": "Plan",
@@ -25,71 +26,77 @@ _COLUMNS: Final = {
 }
 _WATCHED_EVERY_S: Final = 5.0
 _UNITS_OF_MONEY: Final = {"usd": "$", "cny": "¥"}
+_GONE: Final = 404
 
 
 @click.command("quota")
-@click.option("--provider", help="Only this provider.")
+@click.option("--provider", metavar="NAME", help="Only this provider.")
 @click.option("--refresh", is_flag=True, help="Ask the providers first.")
 @click.option("--watch", is_flag=True, help="Show it again every five seconds, until interrupted.")
-@data_dir_option
-@output_options
-def command(*, provider: str | None, refresh: bool, watch: bool, data_dir: str | None, form: Form) -> None:
+@pass_session
+def command(session: Session, *, provider: str | None, refresh: bool, watch: bool) -> None:
     """Show what is left of the providers' quotas and credit, when it comes again, and when that was read."""
-    from omniroute.services.quotas import document
-
-    with open_services(data_dir) as services:
-        services.routing.board.load()
-        services.routing.quotas.load()
-        if refresh:
-            services.quotas.sync(provider=provider)
-        while True:
-            states = services.quotas.states(provider=provider)
-            if form is Form.JSON:
-                print_rows(form, "quotas", [document(state, iso_time) for state in states], _COLUMNS)
-            else:
-                print_rows(form, "quotas", list(_rows(states, time.time())), _COLUMNS)
-            for state in states:
-                if state.problem is not None:
-                    notice(f"{state.connection.name}: {state.problem}")
-            if not watch:
-                return
-            time.sleep(_WATCHED_EVERY_S)
+    known = session.api.get(_PATH, provider=provider)["quotas"]
+    _show(session, _asked(session, known) if refresh else known)
+    while watch:
+        time.sleep(_WATCHED_EVERY_S)
+        known = session.api.get(_PATH, provider=provider)["quotas"]
+        if session.form is Form.TABLE:
             click.clear()
-            services.routing.quotas.exchange()
+        _show(session, known)
 
 
-def _rows(states: Sequence[QuotaState], now: float) -> Iterator[dict[str, Any]]:
-    for state in states:
-        row: dict[str, Any] = {"connection": state.connection.name, "plan": state.plan}
-        if not state.windows:
+def _asked(session: Session, known: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Have the provider of each connection asked now, and return what is known then."""
+    found = []
+    with session.progress("Asking the providers") as tell:
+        for number, quota in enumerate(known):
+            tell(number, len(known))
+            found.append(_live(session, quota) if quota["hasReport"] else quota)
+    return found
+
+
+def _live(session: Session, quota: dict[str, Any]) -> dict[str, Any]:
+    try:
+        live: dict[str, Any] = session.api.get(f"/api/usage/{quota['connectionId']}")["quota"]
+    except Refusal as error:
+        if error.status != _GONE:
+            raise
+        return quota  # somebody has just removed the connection
+    return live
+
+
+def _show(session: Session, quotas: Sequence[Mapping[str, Any]]) -> None:
+    if session.form in (Form.JSON, Form.JSONL):
+        session.print_rows("quotas", quotas, _COLUMNS)
+    else:
+        session.print_rows("quotas", list(_rows(quotas, datetime.now(UTC))), _COLUMNS)
+    for quota in quotas:
+        if quota.get("problem") is not None:
+            session.notice(f"{quota['connectionName']}: {quota['problem']}")
+
+
+def _rows(quotas: Sequence[Mapping[str, Any]], now: datetime) -> Iterator[dict[str, Any]]:
+    for quota in quotas:
+        row: dict[str, Any] = {"connection": quota["connectionName"], "plan": quota["plan"]}
+        if not quota["windows"]:
             yield {**row, "window": None}
-        for one in state.windows:
-            window = one.reading.window
+        for window in quota["windows"]:
+            used = window["usedPercent"]
+            read_ago = -(seconds_until(window["readAt"], now) or 0.0)
             yield {
                 **row,
-                "window": window.name,
-                "used": None if window.used is None else f"{window.used * 100:.0f}%",
-                "left": _left(window.remaining, window.unit, window.used),
-                "resets": None if window.resets_at is None else _span(window.resets_at - now),
-                "read": f"{_span(now - one.reading.fetched_at)} ago" + (", stale" if one.is_stale else ""),
+                "window": window["name"],
+                "used": None if used is None else f"{used:.0f}%",
+                "left": _left(window["remaining"], window["unit"], used),
+                "resets": span_until(window["resetsAt"], now),
+                "read": f"{span(read_ago)} ago" + (", stale" if window["stale"] else ""),
             }
 
 
 def _left(remaining: float | None, unit: str | None, used: float | None) -> str | None:
     if remaining is None:
-        return None if used is None else f"{max(0.0, 1 - used) * 100:.0f}%"
+        return None if used is None else f"{max(0.0, 100 - used):.0f}%"
     if unit in _UNITS_OF_MONEY:
         return f"{_UNITS_OF_MONEY[unit]}{remaining:,.2f}"
     return f"{remaining:,.0f} {unit or ''}".strip()
-
-
-def _span(seconds: float) -> str:
-    """Return a span of time as people say it."""
-    minutes, seconds_left = divmod(max(0, round(seconds)), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    if days:
-        return f"{days}d {hours}h"
-    if hours:
-        return f"{hours}h {minutes}m"
-    return f"{minutes}m" if minutes else f"{seconds_left}s"

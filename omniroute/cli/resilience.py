@@ -1,21 +1,17 @@
-"""`omniroute resilience`: what rests in this installation and why, and how that is ended early."""
+"""`omniroute resilience`: what rests and why, and how that is ended early."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
 
 import click
 
-from omniroute.cli import Exit, Failure
-from omniroute.cli.local import data_dir_option, open_services
-from omniroute.cli.output import Form, notice, output_options, print_document, print_rows
-
-if TYPE_CHECKING:
-    from omniroute.container import Container
-    from omniroute.services.resilience import Scope
-    from omniroute.services.resilience_state import ResilienceState
+from omniroute.cli.finding import find_one
+from omniroute.cli.output import Form
+from omniroute.cli.session import Session, pass_session
+from omniroute.cli.times import span_until
 
 _COLUMNS: Final = {
     "kind": "Kind",
@@ -27,6 +23,7 @@ _COLUMNS: Final = {
     "left": "Time left",
     "message": "Message",
 }
+_KINDS: Final = {"cooldowns": "cooldown", "dead": "dead", "lockouts": "lockout"}
 
 
 def _scope_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -42,103 +39,67 @@ def command() -> None:
 
 @command.command("show")
 @_scope_options
-@data_dir_option
-@output_options
-def show(provider: str | None, connection: str | None, model: str | None, data_dir: str | None, form: Form) -> None:
+@pass_session
+def show(session: Session, provider: str | None, connection: str | None, model: str | None) -> None:
     """Show breakers, cooldowns, dead connections and lockouts, with their reasons and the time left."""
-    from omniroute.services.resilience_state import document
-
-    with open_services(data_dir) as services:
-        state = services.resilience.state(_scope(services, provider, connection, model))
-    if form is Form.JSON:
-        # Who waits is known to the workers alone.
-        print_document({name: rows for name, rows in document(state).items() if name != "queues"})
+    state = session.api.get("/api/resilience/state", **_scope(session, provider, connection, model))
+    if session.form is Form.JSON:
+        session.print_fields(state, {})
     else:
-        print_rows(form, "marks", list(_rows(state, time.time())), _COLUMNS)
+        session.print_rows("marks", list(_rows(state, datetime.now(UTC))), _COLUMNS)
 
 
 @command.command("reset")
 @_scope_options
 @click.option("--all", "is_all", is_flag=True, help="Everything that rests.")
-@data_dir_option
-@output_options
-def reset(
-    *,
-    provider: str | None,
-    connection: str | None,
-    model: str | None,
-    is_all: bool,
-    data_dir: str | None,
-    form: Form,
-) -> None:
-    """End what rests; running workers follow within a second."""
-    from omniroute.services.keys import SYSTEM
-
+@pass_session
+def reset(session: Session, *, provider: str | None, connection: str | None, model: str | None, is_all: bool) -> None:
+    """End what rests; every worker follows within a second."""
     if is_all == any(given is not None for given in (provider, connection, model)):
         raise click.UsageError("Give --all, or what of --provider, --connection and --model is meant.")
-    with open_services(data_dir) as services:
-        count = services.resilience.reset(_scope(services, provider, connection, model), SYSTEM)
-    notice(f"Reset: {count}.")
-    if form is not Form.TABLE:
-        print_document({"reset": count})
+    body = {"all": True} if is_all else _scope(session, provider, connection, model)
+    found = session.api.send("POST", "/api/resilience/reset", body)
+    session.notice(f"Reset: {found['reset']}.")
+    if session.form is not Form.TABLE:
+        session.print_fields(found, {"reset": "Reset"})
 
 
-def _scope(services: Container, provider: str | None, connection: str | None, model: str | None) -> Scope:
-    from omniroute.services.resilience import Scope
-
-    if connection is None:
-        return Scope(provider, None, model)
-    known = services.snapshots.current.connections
-    found = [one.id for one in known if one.id == connection] or [one.id for one in known if one.name == connection]
-    if len(found) > 1:
-        raise Failure(f"Several connections are named {connection!r}: {', '.join(found)}. Give the id.", Exit.MISUSE)
-    return Scope(provider, found[0] if found else connection, model)
+def _scope(session: Session, provider: str | None, connection: str | None, model: str | None) -> dict[str, str]:
+    if connection is not None:
+        connection = find_one(session.api.rows("/api/providers", "connections"), connection, "connection")["id"]
+    given = {"provider": provider, "connectionId": connection, "model": model}
+    return {name: value for name, value in given.items() if value is not None}
 
 
-def _rows(state: ResilienceState, now: float) -> Iterator[dict[str, Any]]:
-    for breaker in state.breakers:
-        word = "degraded" if breaker.is_degraded else breaker.state.value
+def _rows(state: Mapping[str, Any], now: datetime) -> Iterator[dict[str, Any]]:
+    for breaker in state["breakers"]:
         yield {
             "kind": "breaker",
-            "provider": breaker.provider,
-            "state": word,
-            "reason": breaker.why.kind,
-            "left": _left(breaker.retry_at, now),
-            "message": f"{breaker.failures} failures in a row",
+            "provider": breaker["provider"],
+            "state": "degraded" if breaker["isDegraded"] else breaker["state"],
+            "reason": breaker["reason"],
+            "left": span_until(breaker["retryAt"], now),
+            "message": f"{breaker['failures']} failures in a row",
         }
-    for mark in (*state.cooldowns, *state.dead, *state.lockouts):
-        yield {
-            "kind": mark.kind.value,
-            "provider": mark.provider,
-            "connection": mark.connection or mark.connection_id,
-            "model": mark.model,
-            "state": "probing" if mark.is_awaited else "resting",
-            "reason": mark.why.kind,
-            "left": _left(mark.until, now) if mark.until is not None else "until it is mended",
-            "message": mark.why.message,
-        }
-    for limit in state.limits:
-        slots = f"at most {limit.slots} at once" if limit.slots is not None else "paused"
+    for name, kind in _KINDS.items():
+        for mark in state[name]:
+            yield {
+                "kind": kind,
+                "provider": mark["provider"],
+                "connection": mark["connection"] or mark["connectionId"],
+                "model": mark.get("model"),
+                "state": mark["state"],
+                "reason": mark["reason"],
+                "left": span_until(mark["until"], now) or "until it is mended",
+                "message": mark["message"],
+            }
+    for limit in state["limits"]:
+        slots = limit["concurrentRequests"]
         yield {
             "kind": "limit",
-            "provider": limit.provider,
-            "connection": limit.connection or limit.connection_id,
+            "provider": limit["provider"],
+            "connection": limit["connection"] or limit["connectionId"],
             "state": "learned",
-            "left": _left(limit.until, now),
-            "message": slots,
+            "left": span_until(limit["until"], now),
+            "message": f"at most {slots} at once" if slots is not None else "paused",
         }
-
-
-def _left(until: float | None, now: float) -> str | None:
-    """Return how long it is until a time, as people say it."""
-    if until is None:
-        return None
-    left = max(0, round(until - now))
-    minutes, seconds = divmod(left, 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    if days:
-        return f"{days}d {hours}h"
-    if hours:
-        return f"{hours}h {minutes}m"
-    return f"{minutes}m {seconds}s" if minutes else f"{seconds}s"

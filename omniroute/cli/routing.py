@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import json
-import re
-import time
-from datetime import UTC, datetime
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
+from urllib.parse import quote
 
 import click
 
 from omniroute.cli import Exit, Failure
-from omniroute.cli.keys import find
-from omniroute.cli.local import data_dir_option, open_services
-from omniroute.cli.output import Form, notice, output_options, print_document, print_rows
+from omniroute.cli.finding import find_one
+from omniroute.cli.output import Form, print_rows
+from omniroute.cli.session import Session, pass_session
+from omniroute.cli.times import MOMENT
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from omniroute.container import Container
-
-_UNITS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-_AGO: Final = re.compile(r"(\d{1,6})\s*([smhdw])")
 _LARGEST_FILE: Final = 10 << 20
 _PATH_COLUMNS: Final = {
     "order": "Order",
@@ -52,76 +45,77 @@ _FIGURES: Final = (
 @click.option("--tools", is_flag=True, help="The request declares tools.")
 @click.option("--vision", is_flag=True, help="The request holds images.")
 @click.option("--key", help="Id or name of the API key that asks. Default: none, which may use everything.")
-@click.option("--session", help="Session key that the request carries.")
+@click.option("--session", "session_id", metavar="KEY", help="Session key that the request carries.")
 @click.option(
     "--prompt-file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="File with the prompt, whose length is estimated.",
 )
-@data_dir_option
-@output_options
+@pass_session
 def simulate(
+    session: Session,
     *,
     model: str,
     tokens: int | None,
     tools: bool,
     vision: bool,
     key: str | None,
-    session: str | None,
+    session_id: str | None,
     prompt_file: Path | None,
-    data_dir: str | None,
-    form: Form,
 ) -> None:
     """Show who would be tried for a request, in which order; none is sent."""
-    from omniroute.services.decisions import USUAL_PROMPT, Hypothesis
-
     if tokens is not None and prompt_file is not None:
         raise click.UsageError("Give --tokens or --prompt-file, not both.")
+    body: dict[str, Any] = {"model": model, "tools": tools, "vision": vision}
     if prompt_file is not None:
         tokens = _tokens_of(prompt_file)
-    with open_services(data_dir) as services:
-        _load(services)
-        asked = Hypothesis(
-            model=model,
-            prompt_tokens=USUAL_PROMPT if tokens is None else tokens,
-            has_tools=tools,
-            has_images=vision,
-            api_key_id=None if key is None else find(services.keys, key).id,
-            session_id=session,
-        )
-        found = services.decisions.simulate(asked)
-    if form is Form.JSON:
-        print_document(found)
+    if tokens is not None:
+        body["promptTokens"] = tokens
+    if key is not None:
+        body["apiKeyId"] = find_one(session.api.rows("/api/keys", "keys"), key, "API key")["id"]
+    if session_id is not None:
+        body["sessionId"] = session_id
+    found = session.api.send("POST", "/api/routing/simulate", body)
+    if session.form is Form.JSON:
+        session.print_fields(found, {})
     else:
-        resolved = found["resolved"]
-        notice(f"{model} is {resolved['name']} ({resolved['kind']}), strategy {resolved['strategy']}.")
-        for warning in found["warnings"]:
-            notice(f"Warning: {warning}")
-        print_rows(form, "path", found["path"], _PATH_COLUMNS)
+        _print_path(session, model, found)
     if not any(row["eligible"] for row in found["path"]):
         raise Failure("Nothing could serve this request.")
 
 
+def _print_path(session: Session, model: str, found: Mapping[str, Any]) -> None:
+    resolved = found["resolved"]
+    session.notice(f"{model} is {resolved['name']} ({resolved['kind']}), strategy {resolved['strategy']}.")
+    for warning in found["warnings"]:
+        session.notice(f"Warning: {warning}")
+    rows = found["path"]
+    if session.form is Form.TABLE:
+        rows = [row | {"connection": row["connectionName"] or row["connection"]} for row in rows]
+    session.print_rows("path", rows, _PATH_COLUMNS)
+
+
 @click.command("explain")
 @click.argument("request_id")
-@data_dir_option
-@output_options
-def explain(request_id: str, data_dir: str | None, form: Form) -> None:
+@pass_session
+def explain(session: Session, request_id: str) -> None:
     """Say in words how a request was routed: who was tried, who was left out, and why."""
-    from omniroute.routing import decision_document
-    from omniroute.routing import explain as explaining
-
-    with open_services(data_dir) as services:
-        record = services.decisions.get(request_id)
-    if form is Form.TABLE:
-        click.echo(explaining.text(record), nl=False)
+    path = f"/api/routing/decisions/{quote(request_id, safe='')}"
+    if session.form is Form.TABLE:
+        click.echo(session.api.text(path, format="text"), nl=False)
     else:
-        print_document(decision_document.document(record))
+        session.print_fields(session.api.get(path), {"requestId": "Request"})
 
 
 @click.command("replay")
-@click.option("--since", default="24h", show_default=True, help="How long ago (30m, 24h, 7d), or an ISO 8601 time.")
-@click.option("--until", help="The same; up to then. Default: now.")
+@click.option(
+    "--since",
+    type=MOMENT,
+    default="24h",
+    show_default=True,
+    help="How long ago (30m, 24h, 7d), or an ISO 8601 time.",
+)
+@click.option("--until", type=MOMENT, help="The same; up to then. Default: now.")
 @click.option("--model", help="Only requests for this model, or served by it.")
 @click.option(
     "--policy",
@@ -129,50 +123,39 @@ def explain(request_id: str, data_dir: str | None, form: Form) -> None:
     help="JSON file with the other policy. Without it nothing differs.",
 )
 @click.option("--verify", is_flag=True, help="Also decide each request again and compare; a difference ends with 1.")
-@data_dir_option
-@output_options
+@pass_session
 def replay(
-    *,
-    since: str,
-    until: str | None,
-    model: str | None,
-    policy: Path | None,
-    verify: bool,
-    data_dir: str | None,
-    form: Form,
+    session: Session, *, since: str, until: str | None, model: str | None, policy: Path | None, verify: bool
 ) -> None:
     """Replay recorded requests against another policy. Nothing is sent and nothing is changed."""
-    from omniroute.services.decisions import Range
-
-    now = time.time()
-    wanted = Range(_moment(since, now, "--since"), None if until is None else _moment(until, now, "--until"), model)
-    document = {} if policy is None else _policy(policy)
-    comparison: dict[str, Any] = {}
-    with open_services(data_dir) as services:
-        prepared = services.decisions.prepare(wanted, document, is_verifying=verify)
-        for line in services.decisions.run(prepared, _no_pause):
-            if line["type"] == "comparison":
-                comparison = line
-            elif line["records"]:
-                notice(f"{line['records']} of {line['total']} records")
-    if form is Form.TABLE:
+    body: dict[str, Any] = {"since": since, "verify": verify}
+    body |= {name: value for name, value in {"until": until, "model": model}.items() if value is not None}
+    if policy is not None:
+        body["policy"] = _policy(policy)
+    comparison = _compared(session, body)
+    if session.form is Form.TABLE:
         _print_comparison(comparison)
     else:
-        print_document(comparison)
+        session.print_fields(comparison, {"requests": "Requests", "identical": "Decided alike"})
     if comparison.get("verify", {}).get("mismatched"):
         raise Failure("Some requests are decided differently now.")
 
 
-def _load(services: Container) -> None:
-    """Take over what the workers have stored, as a worker does when it starts."""
-    routing = services.routing
-    routing.board.load()
-    routing.memory.load()
-    routing.figures.load()
-
-
-def _no_pause() -> None:
-    """Nobody else waits for this process."""
+def _compared(session: Session, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the last line of a replay, showing how far it is meanwhile."""
+    with session.progress("Deciding again") as tell:
+        for line in session.api.events("/api/routing/replay", method="POST", body=body):
+            match line["type"]:
+                case "progress":
+                    tell(line["records"], line["total"])
+                case "comparison":
+                    found: dict[str, Any] = line
+                    return found
+                case "error":
+                    raise Failure(line["error"]["message"])
+                case _:
+                    pass  # of a newer server
+    raise Failure("The server ended before the comparison was made.")
 
 
 def _print_comparison(comparison: Mapping[str, Any]) -> None:
@@ -217,23 +200,13 @@ def _target(candidate: Mapping[str, str] | None) -> str:
     return "" if candidate is None else f"{candidate['target']} ({candidate['connection']})"
 
 
-def _moment(text: str, now: float, option: str) -> float:
-    """Return epoch seconds of a time, or of so long ago."""
-    ago = _AGO.fullmatch(text.strip())
-    if ago is not None:
-        return now - int(ago[1]) * _UNITS_S[ago[2]]
-    try:
-        moment = datetime.fromisoformat(text)
-        return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError):
-        raise Failure(f"{option} must be a length such as 24h or an ISO 8601 time.", Exit.MISUSE) from None
-
-
 def _policy(path: Path) -> dict[str, Any]:
     try:
         document = json.loads(_read(path))
-    except ValueError as error:
-        raise Failure(f"The policy is not valid JSON: {error}", Exit.MISUSE) from None
+    except json.JSONDecodeError as error:
+        raise Failure(f"{path.name}, line {error.lineno}: {error.msg}.", Exit.MISUSE) from None
+    except (ValueError, RecursionError):
+        raise Failure(f"{path.name} is not valid JSON.", Exit.MISUSE) from None
     if not isinstance(document, dict):
         raise Failure("The policy must be a JSON object.", Exit.MISUSE)
     return document

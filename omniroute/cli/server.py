@@ -13,9 +13,10 @@ from typing import Final
 
 import click
 
-from omniroute.cli import Exit, Failure
-from omniroute.cli.local import data_dir_option, load_settings, tell_warnings
+from omniroute.cli import Exit, Failure, server_process
+from omniroute.cli.local import load_settings, tell_warnings
 from omniroute.cli.output import notice
+from omniroute.cli.session import Session, pass_session
 from omniroute.settings import Settings, variables
 
 GUNICORN: Final = (
@@ -35,18 +36,40 @@ host needs what they leave."""
 @click.option("--port", type=int, help="Port to listen on; 20128 unless set otherwise.")
 @click.option("--host", help="Address to bind; 127.0.0.1 unless set otherwise.")
 @click.option("--workers", type=int, help="Number of worker processes.")
-@data_dir_option
+@click.option("--daemon", is_flag=True, help="Start it in the background and return when it answers.")
+@click.option("--log", "follows_log", is_flag=True, help="With --daemon: show its log until interrupted.")
+@click.option("--open", "opens_page", is_flag=True, help="With --daemon: open the dashboard in the browser.")
+@pass_session
 def command(
-    port: int | None = None, host: str | None = None, workers: int | None = None, data_dir: str | None = None
+    session: Session,
+    *,
+    port: int | None = None,
+    host: str | None = None,
+    workers: int | None = None,
+    daemon: bool = False,
+    follows_log: bool = False,
+    opens_page: bool = False,
 ) -> None:
     """Check the configuration and start the server; it runs until it is interrupted."""
-    options = chosen_options(port=port, host=host, workers=workers, data_dir=data_dir)
+    session.refuse_remote("Starting a server")
+    if (follows_log or opens_page) and not daemon:
+        raise click.UsageError("--log and --open go with --daemon; without it the server has this terminal.")
+    options = chosen_options(port=port, host=host, workers=workers, data_dir=session.data_dir)
     settings = load_settings(options=options)
     tell_warnings(settings)
     check_before_start(settings)
     if os.geteuid() == 0:
         notice("Note: the server runs as root; an account of its own is safer.")
-    become(child_command(), {**ALLOCATOR, **child_environment(os.environ, options)})
+    environ = {**ALLOCATOR, **child_environment(os.environ, options)}
+    if not daemon:
+        server_process.remember_options(settings.runtime_dir, options)
+        become(child_command(), environ)
+    log = server_process.start_in_background(settings, child_command(), environ, options)
+    notice(f"The server answers at {settings.local_url}. Its output goes to {log}")
+    if opens_page:
+        click.launch(f"{settings.local_url}{settings.base_path}/dashboard")
+    if follows_log:
+        server_process.follow(log)
 
 
 def chosen_options(*, port: int | None, host: str | None, workers: int | None, data_dir: str | None) -> dict[str, str]:

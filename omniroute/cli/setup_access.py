@@ -7,27 +7,34 @@ import sys
 import click
 
 from omniroute.cli import Exit, Failure
-from omniroute.cli.local import data_dir_option, open_services
-from omniroute.cli.output import notice
+from omniroute.cli.local import open_services
+from omniroute.cli.session import Session, pass_session
 
 
 @click.command("reset-password")
 @click.option("--stdin", "from_stdin", is_flag=True, help="Read the new password from standard input.")
 @click.option("--generate", is_flag=True, help="Make one up and print it, once and alone on stdout.")
-@data_dir_option
-def command(from_stdin: bool, generate: bool, data_dir: str | None) -> None:
+@pass_session
+def command(session: Session, from_stdin: bool, generate: bool) -> None:
     """Set a new dashboard password; every session ends and every lockout is lifted."""
     if from_stdin and generate:
         raise click.UsageError("--stdin and --generate exclude each other.")
+    session.refuse_remote("Setting a password")
     password = new_password(from_stdin=from_stdin, generate=generate)
-    with open_services(data_dir) as services:
+    ended = reset(session, password)
+    session.notice(f"The password is set. Sessions ended: {ended}.")
+    if generate:
+        click.echo(password)
+
+
+def reset(session: Session, password: str) -> int:
+    """Set the password of the installation on this machine; return how many sessions that ended."""
+    with open_services(session.data_dir) as services:
         services.passwords.change(password, field="password")
         ended = services.sessions.revoke_all()
         services.lockout.clear_all()
-        services.audit.record("auth.password.changed", actor="cli", details={"source": "reset-password"})
-    notice(f"The password is set. Sessions ended: {ended}.")
-    if generate:
-        click.echo(password)
+        services.audit.record("auth.password.reset", actor="cli")
+    return ended
 
 
 def new_password(*, from_stdin: bool, generate: bool) -> str:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 import click
 
-from omniroute.cli import Exit, Failure
-from omniroute.cli.local import data_dir_option, open_services
-from omniroute.cli.output import Form, iso_time, output_options, print_document, print_rows
-
-if TYPE_CHECKING:
-    from omniroute.services.analytics import Point, Row, Totals
+from omniroute.cli.finding import find_one
+from omniroute.cli.output import Form
+from omniroute.cli.session import Session, pass_session
+from omniroute.cli.usd import amount
 
 RANGES: Final = ("24h", "7d", "30d", "90d", "365d", "all")
 GROUPS: Final = ("model", "provider", "key", "combo", "day")
-PERIODS: Final = {"today": 1, "7d": 7, "30d": 30, "month": None}
-_NANO: Final = 1_000_000_000
+PERIODS: Final = ("today", "7d", "30d", "month")
+_KEYLESS: Final = ("local", "env", "session")
 _USAGE: Final = {
     "group": "Group",
     "requests": "Requests",
@@ -35,93 +33,65 @@ _COST: Final = {
     "totalUsd": "Total",
     "forecastUsd": "Forecast for the month",
 }
+_MONEY: Final = ("costUsd", "billedUsd", "subscriptionUsd", "totalUsd", "forecastUsd")
 
 
 @click.command("usage")
 @click.option("--range", "period", type=click.Choice(RANGES), default="7d", show_default=True, help="How far back.")
 @click.option("--by", type=click.Choice(GROUPS), default="model", show_default=True, help="What it is divided by.")
-@click.option("--key", help="Only what this API key asked for, by its id or name.")
-@data_dir_option
-@output_options
-def command(period: str, by: str, key: str | None, data_dir: str | None, form: Form) -> None:
+@click.option("--key", help="Only what this API key asked for, by its id or name; local is callers without a key.")
+@pass_session
+def command(session: Session, period: str, by: str, key: str | None) -> None:
     """Show what requests used, by model, provider, key, combo or day."""
-    from omniroute.services.analytics import By, Narrowed, Period
-
-    with open_services(data_dir) as services:
-        narrowed = Narrowed(api_key_id=None if key is None else _key_id(services, key))
-        report = services.analytics.report(Period(period), narrowed=narrowed, by_day=by == "day")
-    if by == "day":
-        rows = [_used(_day(point), point) for point in report.series]
-    else:
-        rows = [_used(_group(row), row.totals) for row in report.by[By(by)]]
-    if form is Form.JSON:
-        document = {"range": period, "by": by, "start": iso_time(report.start), "end": iso_time(report.end)}
-        print_document({**document, "usage": rows, "total": _used("total", report.totals)})
+    key_id = None if key is None else _key_id(session, key)
+    report = session.api.get("/api/usage/analytics", range=period, groupBy=by, apiKeyId=key_id)
+    if session.form is Form.JSON:
+        document = {"range": report["range"], "by": by, "totals": report["totals"], "usage": report["groups"]}
+        session.print_fields(document, {})
         return
-    print_rows(form, "usage", [*rows, _used("total", report.totals)], _USAGE)
+    rows = [_used(_name_of(row), row) for row in report["groups"]]
+    _print(session, "usage", [*rows, _used("total", report["totals"])], _USAGE)
 
 
-def show_cost(period: str, by: str | None, data_dir: str | None, form: Form) -> None:
+def show_cost(session: Session, period: str, by: str | None) -> None:
     """Print what requests cost; costs that are not known are counted apart, never as nothing."""
-    from omniroute.services.analytics import By
-
-    division = None if by is None else By(by)
-    with open_services(data_dir) as services:
-        cost = services.analytics.cost(PERIODS[period], division)
-    rows = [_cost(_day(point), point) for point in cost.series]
-    rows += [_cost(_group(row), row.totals) for row in cost.by]
-    total = _cost("total", cost.totals)
-    total["forecastUsd"] = None if cost.forecast is None else cost.forecast / _NANO
-    if form is Form.JSON:
-        document = {"period": period, "by": by, "start": iso_time(cost.start), "end": iso_time(cost.end)}
-        print_document({**document, "groups": rows, "total": total, "monthBilledUsd": cost.month_billed / _NANO})
+    found = session.api.get("/api/usage/cost", period=period, groupBy=by)
+    if session.form is Form.JSON:
+        session.print_fields(found, {})
         return
-    print_rows(form, "cost", [*rows, total], _COST)
+    rows = [_cost(_name_of(row), row) for row in found["groups"]]
+    total = {**_cost("total", found["totals"]), "forecastUsd": found["forecastUsd"]}
+    _print(session, "cost", [*rows, total], _COST)
 
 
-def _key_id(services: Any, wanted: str) -> str:
-    from omniroute.services.analytics import KEYLESS_NAMES
-
-    keys = services.snapshots.current.keys
-    found = {key.id for key in keys if key.id == wanted} or {key.id for key in keys if key.name == wanted}
-    if wanted in KEYLESS_NAMES:
+def _key_id(session: Session, wanted: str) -> str:
+    if wanted in _KEYLESS:
         return wanted
-    match list(found):
-        case [key_id]:
-            return str(key_id)
-        case []:
-            raise Failure(f"There is no API key {wanted!r}.", Exit.MISUSE)
-        case _:
-            raise Failure(f"Several API keys are called {wanted!r}; give the id.", Exit.MISUSE)
+    return str(find_one(session.api.rows("/api/keys", "keys"), wanted, "API key")["id"])
 
 
-def _day(point: Point) -> str:
-    return datetime.fromtimestamp(point.bucket, UTC).date().isoformat()
+def _name_of(row: Mapping[str, Any]) -> str:
+    """Return what a group is called: a day, a model with its provider, or the name of anything else."""
+    if "t" in row:
+        return str(row["t"])[:10]
+    if "model" in row:
+        return "/".join(part for part in (row["provider"], row["model"]) if part) or "none"
+    found = row.get("name") or row.get("apiKeyId") or row.get("comboId") or row.get("provider")
+    return str(found or "none")
 
 
-def _group(row: Row) -> str:
-    name = row.name or row.id or "none"
-    return f"{row.provider}/{name}" if row.provider else name
+def _used(group: str, sums: Mapping[str, Any]) -> dict[str, Any]:
+    judged = sums["requests"] - sums["cancelled"]
+    return {"group": group, "success": f"{100 * sums['succeeded'] / judged:.1f} %" if judged else None, **sums}
 
 
-def _used(group: str, sums: Totals | Point) -> dict[str, Any]:
-    judged = sums.requests - sums.cancelled
-    return {
-        "group": group,
-        "requests": sums.requests,
-        "success": f"{100 * (judged - sums.failed) / judged:.1f} %" if judged else None,
-        "tokensIn": sums.tokens_in,
-        "tokensOut": sums.tokens_out,
-        "cacheRead": sums.cache_read,
-        "costUsd": sums.billed_nano_usd / _NANO,
-    }
+def _cost(group: str, sums: Mapping[str, Any]) -> dict[str, Any]:
+    # Sums of nano-dollars: what binary fractions add to them is no money.
+    total = round(sums["billedUsd"] + sums["subscriptionUsd"], 9)
+    return {"group": group, **sums, "totalUsd": total}
 
 
-def _cost(group: str, sums: Totals | Point) -> dict[str, Any]:
-    return {
-        "group": group,
-        "billedUsd": sums.billed_nano_usd / _NANO,
-        "subscriptionUsd": sums.subscription_nano_usd / _NANO,
-        "unpricedRequests": sums.unpriced,
-        "totalUsd": (sums.billed_nano_usd + sums.subscription_nano_usd) / _NANO,
-    }
+def _print(session: Session, noun: str, rows: list[dict[str, Any]], columns: Mapping[str, str]) -> None:
+    if session.form is Form.TABLE:
+        rows = [row | {name: amount(row[name]) for name in _MONEY if name in row} for row in rows]
+    session.print_rows(noun, rows, columns)

@@ -29,3 +29,11 @@ class _Usd(click.ParamType[Decimal]):
 
 
 USD: Final = _Usd()
+
+
+def amount(usd: float | None) -> str | None:
+    """Return an amount with cents, and with more only if there is more."""
+    if usd is None:
+        return None
+    whole, _, fraction = f"{usd:.9f}".rstrip("0").partition(".")
+    return f"{whole}.{fraction.ljust(2, '0')}"

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from omniroute.errors import (
     OmniRouteError,
+    ProxyUnavailable,
     UpstreamError,
     UpstreamProtocolError,
     UpstreamTimeout,
@@ -20,7 +21,7 @@ from omniroute.gateway.directory import Target
 from omniroute.gateway.faults import error_for
 from omniroute.gateway.ports import ReadTimeout, UpstreamResponse
 from omniroute.providers import classify, requests
-from omniroute.routing.failures import Failure, FailureClass, Scope, Sent
+from omniroute.routing.failures import PROXY_FAILED, Failure, FailureClass, Scope, Sent
 
 MAX_ANSWER_BYTES: Final = 64 << 20
 _LEAST_SECRET: Final = 8
@@ -50,6 +51,15 @@ def failure_of(error: UpstreamError | UrlBlocked) -> Failure:
     match error:
         case UrlBlocked():
             return Failure("blocked", FailureClass.LOCAL, message=error.message, sent=Sent.NONE, scope=Scope.PROVIDER)
+        case ProxyUnavailable():
+            return Failure(
+                PROXY_FAILED,
+                FailureClass.LOCAL,
+                retry_after_s=error.retry_after_s,
+                message=error.message,
+                sent=Sent.NONE,
+                scope=Scope.PROXY,
+            )
         case UpstreamUnreachable():
             return Failure("transport", FailureClass.TRANSIENT, sent=Sent.NONE)
         case UpstreamTimeout():

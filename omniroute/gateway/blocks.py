@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any, Final, Protocol
 
-from omniroute.errors import CallerError
+from omniroute.errors import CallerError, PermissionDenied
 from omniroute.providers.spec import Model, Provider
 from omniroute.records import Combo, ComboStep, ProviderRouting
 from omniroute.routing.auto import CHANNELS
@@ -25,6 +25,8 @@ from omniroute.routing.resolve import AUTO, Book, Kind, resolve
 MOST_STEPS: Final = 1000
 """Steps of a combo together with those of the combos in it: references multiply."""
 
+_FLAGGED: Final = ("hedging", "midStreamContinuation")
+"""What a feature flag of the same name can keep from all combos."""
 _POOLED: Final = "pool:"
 _DEAD: Final = Reason.INACTIVE.value
 
@@ -75,6 +77,8 @@ class ComboDefaults:
 
     everywhere: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     by_strategy: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    denied: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """What no combo may have, because a feature flag is off."""
 
     @classmethod
     def stored(cls, settings: Mapping[tuple[str, str], Any]) -> ComboDefaults:
@@ -86,12 +90,18 @@ class ComboDefaults:
             {name: config for name, config in by_strategy.items() if isinstance(config, Mapping)}
             if isinstance(by_strategy, Mapping)
             else {},
+            {name: False for name in _FLAGGED if settings.get(("flags", name)) is False},
         )
+
+    def levels(self, *between: tuple[str, Mapping[str, Any]]) -> tuple[tuple[str, Mapping[str, Any]], ...]:
+        """Return the levels of settings, the strongest first, with those of one block in their place."""
+        inner = (*between, ("global", self.everywhere))
+        return (("flag", self.denied), *inner) if self.denied else inner
 
     def effective(self, combo: Combo) -> tuple[ComboConfig, dict[str, str]]:
         """Return the settings of a combo, and which level each comes from."""
         of_strategy = self.by_strategy.get(combo.strategy, {})
-        return effective((("combo", combo.config), ("strategy", of_strategy), ("global", self.everywhere)))
+        return effective(self.levels(("combo", combo.config), ("strategy", of_strategy)))
 
 
 class Blocks:
@@ -123,7 +133,7 @@ class Blocks:
 
     def of_options(self, options: Sequence[Option], name: str = "") -> Block:
         """Return the block of a plain model name: its options in their order, under what holds for everybody."""
-        config, levels = effective((("global", self._defaults.everywhere),))
+        config, levels = effective(self._defaults.levels())
         steps = tuple(self._step(option.name, option) for option in options)
         return _sealed(Block(Strategy.PRIORITY, steps, name=name, config=config, levels=levels))
 
@@ -208,6 +218,8 @@ class Blocks:
                 options = self._lookup.pinned(step.provider, step.model)
             else:
                 options = self._lookup.find(step.model)
+        except PermissionDenied:
+            return Step(step.id, name=_name_of(step), problem=Reason.HIDDEN.value)
         except CallerError:
             return self._by_alias(step, inside) if step.provider is None else None
         if step.connection_id is not None:

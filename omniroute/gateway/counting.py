@@ -29,7 +29,7 @@ from omniroute.gateway.slices import Slices
 from omniroute.providers import requests
 from omniroute.providers.profiles import is_vendor, preferred_format
 from omniroute.providers.requests import Endpoint
-from omniroute.providers.upstream import Deadlines, UpstreamRequest
+from omniroute.providers.upstream import Deadlines, UpstreamRequest, on_behalf
 from omniroute.services.access import Caller
 
 log = logging.getLogger(__name__)
@@ -149,7 +149,7 @@ class Counting:
         request = requests.build(
             counter, model=target.model, body=body, client_headers=call.client_headers, deadlines=_DEADLINES
         )
-        response = self._send(request)
+        response = self._send(on_behalf(request, key=call.caller.key_id))
         try:
             return response.status, read_all(response, _DEADLINES.total_s, _MAX_ANSWER, self._now)
         finally:

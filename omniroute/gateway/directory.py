@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
-from omniroute.errors import InvalidRequest, ModelNotFound, NotFound
+from omniroute.errors import InvalidRequest, ModelNotFound, NotFound, PermissionDenied
 from omniroute.formats.canonical import Effort
 from omniroute.formats.effort import split_effort
 from omniroute.formats.wire import WireFormat
+from omniroute.gateway.body_filter import BodyFilter
+from omniroute.gateway.listings import NO_MODELS, Listing, Listings, PriceRows, Source, holders_by_id
 from omniroute.gateway.options import BILLED, account_of, cost_kind_of, implicit_account, option_of
 from omniroute.money.book import PriceBook
 from omniroute.money.tariff import Tariff
 from omniroute.providers.catalog import Catalogue
-from omniroute.providers.list_prices import list_prices
 from omniroute.providers.makers import makers_of
 from omniroute.providers.requests import Endpoint, NotUsable, prepare, provider_of_node
 from omniroute.providers.spec import AuthKind, Model, ModelKind, Provider, ProviderStatus, Tier
@@ -37,7 +38,15 @@ _CACHED_NAMES: Final = 4096
 _SUGGESTIONS: Final = 3
 _CACHED_OPTIONS: Final = 8192
 _TIERS: Final = tuple(Tier)
-_DEPENDED_ON: Final = ("connections", "nodes", "prices")
+_DEPENDED_ON: Final = (
+    "connections",
+    "nodes",
+    "prices",
+    "param_filters",
+    "custom_models",
+    "discovered",
+    "model_overrides",
+)
 """Parts of a snapshot."""
 _UNFIT: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\\\u2028\u2029\ud800-\udfff]|^/|/$|\.\.|(?:^|/)\.(?:/|$)")
 _GEMINI_PREFIX: Final = "models/"
@@ -52,11 +61,12 @@ class Target:
     Attributes:
         model: the provider's own model id.
         endpoints: the addresses that serve it, by format.
-        facts: what the catalogue knows about the model; None for one that it does not list.
+        facts: what is known about the model; None where nobody says anything.
         effort: how hard it shall think, where the caller said so in the name.
         tariff: what it costs; None where nobody said.
         cost_kind: `billed`; `subscription`, whose cost is a list value; or `free`, which costs nothing whatever the
             tariff says.
+        body_filter: what the operator wants changed in every body; None for nothing.
     """
 
     provider: Provider
@@ -67,6 +77,7 @@ class Target:
     effort: Effort | None = None
     tariff: Tariff | None = None
     cost_kind: str = BILLED
+    body_filter: BodyFilter | None = None
 
     @property
     def name(self) -> str:
@@ -102,7 +113,7 @@ class ContextWindow:
     @property
     def is_assumed(self) -> bool:
         """Whether nobody stated it."""
-        return self.source == "default"
+        return self.source == Source.DEFAULT
 
 
 class Directory:
@@ -111,12 +122,15 @@ class Directory:
     __slots__ = (
         "_accounts",
         "_bare",
+        "_body_filters",
         "_catalogue",
-        "_default_context",
         "_found",
+        "_hidden",
         "_legs",
+        "_listings",
         "_options",
         "_providers",
+        "default_context",
         "prices",
         "problems",
     )
@@ -129,14 +143,20 @@ class Directory:
         legs: Mapping[str, tuple[Leg, ...]],
         problems: Mapping[str, str],
         prices: PriceBook,
+        listings: Mapping[str, Listing],
         default_context: int,
+        body_filters: Mapping[str, BodyFilter] = MappingProxyType({}),
     ) -> None:
         self._catalogue = catalogue
         self._providers = providers
         self._legs = legs
-        self._default_context = default_context
+        self.default_context = default_context
+        self._body_filters = body_filters
         self._accounts = {provider_id: tuple(leg.account for leg in some) for provider_id, some in legs.items()}
-        self._bare = _bare_index(catalogue, legs)
+        self._listings = listings
+        implicit = frozenset(name for name in legs if providers[name.lower()].is_implicit)
+        self._bare = holders_by_id({name: listings[name].models for name in legs if name in listings}, implicit)
+        self._hidden = holders_by_id({name: listings[name].hidden for name in legs if name in listings}, implicit)
         self._found: dict[str, tuple[Option, ...]] = {}
         self._options: dict[tuple[str, str, Effort | None], Option] = {}
         self.problems: Mapping[str, str] = problems
@@ -145,8 +165,19 @@ class Directory:
         """What every model costs at every provider and node."""
 
     @classmethod
-    def compile(cls, snapshot: Snapshot, catalogue: Catalogue, *, default_context: int = DEFAULT_CONTEXT) -> Directory:
-        """Build the view of a snapshot: about a millisecond for 70 connections and 2,600 models."""
+    def compile(
+        cls,
+        snapshot: Snapshot,
+        catalogue: Catalogue,
+        *,
+        default_context: int = DEFAULT_CONTEXT,
+        listings: Listings | None = None,
+        prices: PriceRows | None = None,
+    ) -> Directory:
+        """Build the view of a snapshot: a few milliseconds for 70 connections and 5,000 models.
+
+        `listings` and `prices` remember what they made of the snapshot before.
+        """
         nodes = {node.id: provider_of_node(node) for node in snapshot.nodes}
         headers = {node.id: node for node in snapshot.nodes}
         legs: dict[str, list[Leg]] = {row.id: [_implicit_leg(row)] for row in catalogue if row.is_implicit}
@@ -162,13 +193,22 @@ class Directory:
                 problems[connection.id] = str(error)
             else:
                 legs.setdefault(provider.id, []).append(leg)
+        usable = {provider_id: [leg.connection_id for leg in some] for provider_id, some in legs.items()}
+        listed = (listings or Listings(catalogue)).of(snapshot, usable)
+        for provider_id, some in legs.items():
+            hidden = listed.get(provider_id, NO_MODELS).hidden
+            legs[provider_id] = [
+                replace(leg, default_model=None) if leg.default_model in hidden else leg for leg in some
+            ]
         return cls(
             catalogue=catalogue,
             providers=_by_name(catalogue, nodes),
             legs={provider_id: tuple(some) for provider_id, some in legs.items()},
             problems=problems,
-            prices=PriceBook(snapshot.prices, list_prices(catalogue)),
+            prices=(prices or PriceRows(catalogue)).book(snapshot, listed),
+            listings=listed,
             default_context=default_context,
+            body_filters={name: BodyFilter.of(filters) for name, filters in snapshot.param_filters.items()},
         )
 
     # --- from a name to targets ----------------------------------------------------------------------------------
@@ -185,18 +225,19 @@ class Directory:
         """Return the options that a model name stands for, first choice first; never empty.
 
         `prefix/model`, where the prefix is a provider's prefix, id or alias or a node's prefix, goes to that provider,
-        also for a model that the catalogue does not list. Any other name is the id of a listed model; several
-        connected providers may have it: its maker comes first, then the tiers by what a call costs. An effort at the
-        end of a name that is not listed itself is taken off.
+        also for a model that nobody lists. Any other name is the id of a listed model; several connected providers may
+        have it: its maker comes first, then the tiers by what a call costs. An effort at the end of a name that is not
+        listed itself is taken off.
 
         Raises:
             InvalidRequest: the name is not one.
             ModelNotFound: extras `reason` is `unknown`, `no_connection` or `discontinued`.
+            PermissionDenied: `model_not_allowed`, the operator has hidden it.
         """
         found = self._found.get(name)
         if found is not None:
             return found
-        found = self._find(_checked(name))
+        found = self._find(checked_name(name))
         if len(self._found) >= _CACHED_NAMES:
             self._found.clear()
         self._found[name] = found
@@ -209,10 +250,11 @@ class Directory:
             NotFound: `provider_not_found`.
             InvalidRequest: the name is not one, or another provider's (`model_provider_mismatch`).
             ModelNotFound: the provider has no connection.
+            PermissionDenied: `model_not_allowed`, the operator has hidden it.
         """
         provider = self.named_provider(provider_name)
-        name = _checked(name)
-        if name not in self._catalogue.models_of(provider.id):  # some have ids that look like another's prefix
+        name = checked_name(name)
+        if not self.listing(provider.id).knows(name):  # some have ids that look like another's prefix
             prefix, slash, model = name.partition("/")
             other = self._providers.get(prefix.lower()) if slash else None
             if other is not None and other.id != provider.id:
@@ -225,7 +267,9 @@ class Directory:
             name = model if other is not None else name
         if provider.id not in self._legs:
             raise self._not_found(f"{provider.prefix}/{name}", provider, name)
-        return (self._option(provider, *self._split(provider, name)),)
+        model, effort = self._split(provider, name)
+        self._refuse_hidden(provider, model)
+        return (self._option(provider, model, effort),)
 
     def option(self, provider_id: str, model: str, effort: Effort | None = None) -> Option:
         """Return a model at a connected provider, listed or not; the same object each time.
@@ -239,7 +283,7 @@ class Directory:
         """Yield every listed model of every connected provider, without making its option."""
         for provider_id in self._legs:
             provider = self._providers[provider_id]
-            for model in self._catalogue.models_of(provider_id).values():
+            for model in self.models_of(provider_id).values():
                 yield provider, model
 
     def accounts_of(self, provider_id: str) -> tuple[Account, ...]:
@@ -262,7 +306,8 @@ class Directory:
         provider = self._providers.get(prefix.lower()) if slash else None
         if provider is not None and provider.id in self._legs:
             model, effort = self._split(provider, model)
-            if provider.is_strict and model not in self._catalogue.models_of(provider.id):
+            self._refuse_hidden(provider, model)
+            if provider.is_strict and model not in self.models_of(provider.id):
                 raise _missing(
                     f"{provider.name} has no model {model!r}.", "unknown", self._suggestions(name, provider, model)
                 )
@@ -272,6 +317,8 @@ class Directory:
             bare, effort = split_effort(name)
             holders = self._bare.get(bare, ())
         if not holders:
+            if name in self._hidden or bare in self._hidden:
+                raise _hidden(name)
             raise self._not_found(name, provider, model)
         if len(holders) > 1:
             holders = self._by_preference(bare, holders)
@@ -290,33 +337,49 @@ class Directory:
 
     def _split(self, provider: Provider, model: str) -> tuple[str, Effort | None]:
         """Take an effort off a name that the provider's list does not have as it is, but without it."""
-        listed = self._catalogue.models_of(provider.id)
+        listing = self.listing(provider.id)
         base, effort = split_effort(model)
-        return (base, effort) if model not in listed and base in listed else (model, None)
+        return (base, effort) if not listing.knows(model) and listing.knows(base) else (model, None)
+
+    def _refuse_hidden(self, provider: Provider, model: str) -> None:
+        if model in self.listing(provider.id).hidden:
+            raise _hidden(f"{provider.prefix}/{model}")
 
     def _option(self, provider: Provider, model: str, effort: Effort | None = None) -> Option:
         key = (provider.id, model, effort)
         found = self._options.get(key)
         if found is not None:
             return found
-        facts = self._catalogue.models_of(provider.id).get(model)
+        listing = self.listing(provider.id)
+        facts = listing.facts(model)
         tariff = self.prices.tariff(provider.id, model)
         kind = cost_kind_of(provider, facts, tariff)
         handles = {}
-        for leg in self._legs[provider.id]:
+        legs = self._legs[provider.id]
+        able = [leg for leg in legs if listing.may_serve(model, leg.connection_id)] or legs
+        for leg in able:
             endpoints = leg.endpoints
             if facts is not None and facts.formats:
                 endpoints = {key: endpoint for key, endpoint in endpoints.items() if key in facts.formats}
             handles[leg.connection_id] = Target(
-                provider, leg.connection_id, model, endpoints, facts, effort, tariff, kind
+                provider,
+                leg.connection_id,
+                model,
+                endpoints,
+                facts,
+                effort,
+                tariff,
+                kind,
+                self._body_filters.get(provider.id),
             )
         window = self.context_of(provider, facts)
         made = option_of(
             provider,
             model,
             facts,
-            self._accounts[provider.id],
+            self._accounts[provider.id] if len(able) == len(legs) else tuple(leg.account for leg in able),
             window=None if window.is_assumed else window.tokens,
+            assumed_window=self.default_context,
             effort=None if effort is None else effort.value,
             tariff=tariff,
             handles=handles,
@@ -329,7 +392,7 @@ class Directory:
     def _not_found(self, name: str, provider: Provider | None, model: str) -> ModelNotFound:
         suggestions = self._suggestions(name, provider, model)
         if provider is None:
-            owners = [row for row in self._catalogue if name in self._catalogue.models_of(row.id) and _is_open(row)]
+            owners = [row for row in self._catalogue if name in self.models_of(row.id) and _is_open(row)]
             if owners:
                 names = " or ".join(row.name for row in owners[:_SUGGESTIONS])
                 return _missing(f"The model {name!r} needs a connection to {names}.", "no_connection", suggestions)
@@ -357,10 +420,11 @@ class Directory:
     def context_of(self, provider: Provider, facts: Model | None) -> ContextWindow:
         """Return a model's window; the one answer for router, lists and pages."""
         if facts is not None and facts.context is not None:
-            return ContextWindow(facts.context, "builtin")
+            source = self.listing(provider.id).windows.get(facts.id, Source.BUILTIN)
+            return ContextWindow(facts.context, source.value)
         if provider.default_context is not None and (facts is None or facts.kind is ModelKind.CHAT):
-            return ContextWindow(provider.default_context, "builtin")
-        return ContextWindow(self._default_context, "default")
+            return ContextWindow(provider.default_context, Source.BUILTIN.value)
+        return ContextWindow(self.default_context, Source.DEFAULT.value)
 
     def provider(self, name: str) -> Provider | None:
         """Return the provider or node with this id, prefix or alias, in any case."""
@@ -375,11 +439,20 @@ class Directory:
         return self._legs.get(provider_id, ())
 
     def models_of(self, provider_id: str) -> Mapping[str, Model]:
-        """Return the known models of a provider or node."""
-        return self._catalogue.models_of(provider_id)
+        """Return the known models of a provider or node, without those that the operator has hidden."""
+        return self.listing(provider_id).models
+
+    def listing(self, provider_id: str) -> Listing:
+        """Return everything that is known about the models of a provider or node."""
+        return self._listings.get(provider_id, NO_MODELS)
 
 
-def _checked(name: str) -> str:
+def checked_name(name: str) -> str:
+    """Return a model name as it is looked up.
+
+    Raises:
+        InvalidRequest: it is too long, or holds what no model name has.
+    """
     if len(name) > MAX_NAME:
         raise InvalidRequest(f"'model' must have at most {MAX_NAME} characters.", param="model")
     name = name.strip().removeprefix(_GEMINI_PREFIX).removesuffix(_LONG_WINDOW)
@@ -396,6 +469,12 @@ def _missing(message: str, reason: str, suggestions: list[str]) -> ModelNotFound
     )
 
 
+def _hidden(name: str) -> PermissionDenied:
+    return PermissionDenied(
+        f"The operator has hidden the model {name[:100]!r}.", code="model_not_allowed", param="model"
+    )
+
+
 def _is_open(row: Provider) -> bool:
     return row.status is not ProviderStatus.DISCONTINUED
 
@@ -406,21 +485,6 @@ def _by_name(catalogue: Catalogue, nodes: Mapping[str, Provider]) -> dict[str, P
         names.setdefault(node.prefix.lower(), node)
         names[node.id.lower()] = node
     return names
-
-
-def _bare_index(catalogue: Catalogue, legs: Mapping[str, tuple[Leg, ...]]) -> dict[str, tuple[str, ...]]:
-    """Return which connected providers list which model id. The simulated provider gives way to a real one."""
-    index: dict[str, tuple[str, ...]] = {}
-    for row in catalogue:
-        if row.id in legs and not row.is_implicit:
-            for model_id in catalogue.models_of(row.id):
-                holders = index.get(model_id)
-                index[model_id] = (row.id,) if holders is None else (*holders, row.id)
-    for row in catalogue:
-        if row.is_implicit:
-            for model_id in catalogue.models_of(row.id):
-                index.setdefault(model_id, (row.id,))
-    return index
 
 
 def _implicit_leg(provider: Provider) -> Leg:
@@ -455,7 +519,9 @@ def _leg(provider: Provider, connection: Connection, node: Node | None, rest_sco
     else:
         credential = connection.credential
     own_headers = node.custom_headers if node is not None else None
-    endpoints = prepare(provider, credential, connection.provider_data, secret_headers=own_headers)
+    endpoints = prepare(
+        provider, credential, connection.provider_data, secret_headers=own_headers, connection_id=connection.id
+    )
     account = account_of(provider, connection, rest_scope)
     return Leg(connection.id, MappingProxyType(endpoints), account, connection.default_model)
 
@@ -463,14 +529,37 @@ def _leg(provider: Provider, connection: Connection, node: Node | None, rest_sco
 class Directories:
     """Holds the directory of the current snapshot; `current` is a plain attribute read."""
 
-    def __init__(self, catalogue: Catalogue, snapshot: Snapshot, *, default_context: int = DEFAULT_CONTEXT) -> None:
+    def __init__(
+        self, catalogue: Catalogue, snapshot: Snapshot, *, default_context: int | Callable[[], int] = DEFAULT_CONTEXT
+    ) -> None:
+        """`default_context`: the window of models of which nobody states one; looked at with every new snapshot."""
         self.catalogue = catalogue
-        self._default_context = default_context
+        self._assumed = default_context if callable(default_context) else lambda: default_context
+        self._default_context = self._assumed()
         self._of = snapshot
-        self.current = Directory.compile(snapshot, catalogue, default_context=default_context)
+        self._listings = Listings(catalogue)
+        self._prices = PriceRows(catalogue)
+        self.current = self._compiled(snapshot)
 
     def rebuild(self, snapshot: Snapshot) -> None:
-        """Follow a new snapshot; one whose connections, nodes and prices are the same keeps the compiled view."""
+        """Follow a new snapshot; one in which nothing differs that models depend on keeps the compiled view."""
         known, self._of = self._of, snapshot
-        if any(getattr(snapshot, name) != getattr(known, name) for name in _DEPENDED_ON):
-            self.current = Directory.compile(snapshot, self.catalogue, default_context=self._default_context)
+        window, self._default_context = self._default_context, self._assumed()
+        if window != self._default_context or any(getattr(snapshot, n) != getattr(known, n) for n in _DEPENDED_ON):
+            self.current = self._compiled(snapshot)
+
+    def _compiled(self, snapshot: Snapshot) -> Directory:
+        return Directory.compile(
+            snapshot,
+            self.catalogue,
+            default_context=self._default_context,
+            listings=self._listings,
+            prices=self._prices,
+        )
+
+    def beside(self) -> Directories:
+        """Return a holder of the same directory that follows others' snapshots: those that are only tried.
+
+        It keeps nothing in common that changes: it may be used in another thread.
+        """
+        return Directories(self.catalogue, self._of, default_context=self._assumed)

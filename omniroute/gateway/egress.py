@@ -35,6 +35,8 @@ class UrlClass(StrEnum):
     CATALOGUE = "catalogue"
     OPERATOR = "operator"
     FOREIGN = "foreign"
+    ENVIRONMENT = "environment"
+    """Set by whoever starts the server, who is on its machine already: private networks and the machine itself too."""
 
 
 class Reach(StrEnum):
@@ -285,14 +287,11 @@ class Egress:
             UrlBlocked: the name or one of its addresses is forbidden.
             UpstreamUnreachable: the name does not resolve.
         """
-        name = f"[{host}]" if ":" in host and not host.startswith("[") else host.lower()
-        literal = _literal(name)
-        self._check_name(name)
+        literal = self.check_host(host, is_local=is_local, url_class=url_class)
         if literal is not None:
-            self._check_address(literal, url_class=url_class, is_local=is_local)
             return (str(literal),)
         try:
-            answers = self._resolver(name, port)
+            answers = self._resolver(host.lower(), port)
         except (OSError, UnicodeError) as error:
             raise UpstreamUnreachable("The provider's host name does not resolve.") from error
         if not answers:
@@ -304,6 +303,37 @@ class Egress:
                 raise _blocked("address", "The host resolves to something that is not an address.") from None
             self._check_address(address, url_class=url_class, is_local=is_local)
         return tuple(answers)
+
+    def check_host(self, host: str, *, is_local: bool, url_class: UrlClass = UrlClass.OPERATOR) -> Address | None:
+        """Check what can be checked of a host without a look-up; return the address where it is written as one.
+
+        Raises:
+            UrlBlocked: its spelling, its name or its address is forbidden.
+        """
+        name = f"[{host}]" if ":" in host and not host.startswith("[") else host.lower()
+        literal = _literal(name)
+        self._check_name(name)
+        if literal is not None:
+            self._check_address(literal, url_class=url_class, is_local=is_local)
+        return literal
+
+    def proxy_addresses(self, host: str, port: int, *, is_from_environment: bool) -> tuple[str, ...]:
+        """Resolve an outbound proxy. There is no mark to set on one: being a proxy counts as being marked local.
+
+        Raises:
+            UrlBlocked: it may not be used.
+            UpstreamUnreachable: its name does not resolve.
+        """
+        url_class = UrlClass.ENVIRONMENT if is_from_environment else UrlClass.OPERATOR
+        return self.resolve(host, port, is_local=True, url_class=url_class)
+
+    def check_beyond_proxy(self, host: str, *, is_local: bool, is_operator: bool) -> None:
+        """Check a host whose name the proxy will look up.
+
+        Raises:
+            UrlBlocked: its spelling, its name or its address is forbidden.
+        """
+        self.check_host(host, is_local=is_local, url_class=UrlClass.OPERATOR if is_operator else UrlClass.CATALOGUE)
 
     def check_foreign(self, url: str) -> tuple[str, ...]:
         """Check a URL that a caller of the gateway supplied, and return the addresses that its name has.
@@ -327,8 +357,11 @@ class Egress:
 
     def _check_address(self, address: Address, *, url_class: UrlClass, is_local: bool) -> None:
         reach = reach_of(address)
+        is_trusted = url_class is UrlClass.ENVIRONMENT and is_local
         match reach:
             case Reach.PUBLIC:
+                return
+            case Reach.LOOPBACK | Reach.PRIVATE if is_trusted:
                 return
             case Reach.METADATA:
                 raise _blocked("metadata", "Cloud metadata services are never called.")
@@ -341,7 +374,7 @@ class Egress:
                     return
                 message = (
                     "The address is in a private network; a target there must be marked local, and "
-                    "OMNIROUTE_ALLOW_PRIVATE_PROVIDER_URLS must be on."
+                    "OMNIROUTE_ALLOW_PRIVATE_PROVIDER_URLS must be on, also for a proxy there."
                 )
             case _:
                 message = "The address is in a reserved range."

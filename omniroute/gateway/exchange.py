@@ -46,12 +46,12 @@ from omniroute.formats.wire import WireFormat
 from omniroute.gateway.continuable import Continuable
 from omniroute.gateway.dialects import Dialect, RelayedStream, Surface, Trailer
 from omniroute.gateway.directory import Target
+from omniroute.gateway.shaping import Thinking
 from omniroute.providers.profiles import preferred_format, profile_of
 from omniroute.providers.requests import Endpoint
 
 _CARRY_THINKING: Final = frozenset({WireFormat.ANTHROPIC_MESSAGES, WireFormat.OPENAI_RESPONSES, WireFormat.GEMINI})
 """Formats in which reasoning travels with its token. Only Gemini's has tokens on tool calls as well."""
-
 AtEnd = Callable[[RelayedStream], None]
 """Called with a stream before its last bytes leave."""
 Kept = Mapping[str, tuple[str, Token | None]]
@@ -106,6 +106,7 @@ class Inquiry(msgspec.Struct):
         request_id: ids in translated answers are made from it.
         key_id: whose reasoning may be looked up; "" for callers without a key.
         continued: how a stateful protocol goes on after this answer; None for all others.
+        thinking: what the operator asks of reasoning; a word in the model's name is nearer to the caller.
         note: what the request did not get as asked, whatever target serves it; for the answer's header.
         warning, losses: what a translation left out: for the same header, and all of it.
     """
@@ -119,6 +120,7 @@ class Inquiry(msgspec.Struct):
     backing: Backing
     pause: Pause
     continued: Continued | None = None
+    thinking: Thinking | None = None
     note: str = ""
     warning: str = ""
     losses: tuple[str, ...] = ()
@@ -161,7 +163,7 @@ class Inquiry(msgspec.Struct):
 
     def spliced(self, target: Target, wire_format: WireFormat) -> bytes:
         """Return the body with the few members replaced that passthrough replaces."""
-        key = (target.model, target.connection_id if target.effort is not None else "", wire_format)
+        key = (target.model, target.connection_id if target.effort or self.thinking else "", wire_format)
         if self._spliced is None:
             self._spliced = {}
         body = self._spliced.get(key)
@@ -181,6 +183,8 @@ class Inquiry(msgspec.Struct):
                 changes["stream"] = b"true" if self.is_stream else b"false"
             if target.effort is not None:
                 changes.update(effort_edits(top, target.effort, profile_in(target, wire_format)))
+            elif self.thinking is not None:
+                changes.update(self.thinking.edits(self, profile_in(target, wire_format)))
             body = self._spliced[key] = splice(top, changes) if changes else top.body
         return body
 
@@ -426,13 +430,14 @@ class Translation:
     def asked(self) -> Request:
         """Return the request before it is fitted to the target."""
         inquiry, effort = self._inquiry, self._target.effort
-        if effort is None:
-            return inquiry.request
-        if self.format is inquiry.dialect.format and inquiry.dialect.new_stream is not None:
-            # A format's own renderer repeats what the client wrote, so that is where the effort must stand.
+        is_own = self.format is inquiry.dialect.format and inquiry.dialect.new_stream is not None
+        if is_own and (effort is not None or inquiry.thinking is not None):
+            # A format's own renderer repeats what the client wrote, so that is where the wish must stand.
             edited = inquiry.dialect.parse_request(inquiry.spliced(self._target, self.format), inquiry.pause)
             return msgspec.structs.replace(edited, model=inquiry.requested, stream=inquiry.is_stream)
-        return with_effort(inquiry.request, effort)
+        if effort is not None:
+            return with_effort(inquiry.request, effort)
+        return inquiry.request if inquiry.thinking is None else inquiry.thinking.applied(inquiry.request, self._profile)
 
     @property
     def had_tokens(self) -> bool:

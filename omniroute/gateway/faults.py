@@ -15,6 +15,7 @@ from omniroute.errors import (
     OmniRouteError,
     Overloaded,
     ProviderCredentials,
+    ProxyUnavailable,
     QuotaExhausted,
     RateLimited,
     RequestTooLarge,
@@ -22,7 +23,7 @@ from omniroute.errors import (
     UpstreamTimeout,
 )
 from omniroute.formats.waits import with_wait
-from omniroute.routing.failures import Failure, FailureClass
+from omniroute.routing.failures import PROXY_FAILED, Failure, FailureClass
 
 _CODE: Final = re.compile(r"(?=.*[A-Za-z_])[A-Za-z0-9_.:-]{1,100}")
 _NO_CODES: Final = frozenset(
@@ -54,6 +55,8 @@ def error_for(failure: Failure, provider_name: str, *, wall: float) -> OmniRoute
                 should_retry=False,
                 retry_after_s=_CREDENTIAL_WAIT_S,
             )
+        case FailureClass.LOCAL if failure.kind == PROXY_FAILED:
+            return ProxyUnavailable(failure.message, should_retry=True, retry_after_s=failure.retry_after_s)
         case FailureClass.CALLER_FAULT:
             return _caller_fault(failure)
         case FailureClass.MODEL_UNAVAILABLE:

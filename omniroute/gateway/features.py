@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil
 from typing import Final, NamedTuple
@@ -104,8 +103,7 @@ def _inline(body: bytes) -> tuple[int, int]:
     return count, total
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
+class _Seen(msgspec.Struct, frozen=True, gc=False):
     """What the body says."""
 
     estimated_input: int = 0
@@ -120,21 +118,20 @@ _UNSEEN: Final = _Seen()
 
 def _looked_at(inquiry: Inquiry) -> _Seen:
     top, dialect = inquiry.top, inquiry.dialect
-    needs: set[str] = set()
     names = _tool_names(top)
-    if names is not None:
-        needs.add(Need.TOOLS)
     settings = _settings(top, dialect)
-    needs.update(settings.needs)
-    effort = settings.effort
     media = _media(inquiry)
-    needs.update(_NEEDS[one.kind] for one in media if one.source is not SourceKind.TEXT)
+    needs = settings.needs
+    if names is not None or media:
+        tools = () if names is None else (Need.TOOLS,)
+        needs = needs.union(tools, (_NEEDS[one.kind] for one in media if one.source is not SourceKind.TEXT))
+    effort = settings.effort
     return _Seen(
-        estimated_input=_estimated(top, dialect.format, media),
-        max_output=settings.max_output,
-        needs=frozenset(needs),
-        task=_task(names or (), effort),
-        effort=None if effort is None else effort.value,
+        _estimated(top, dialect.format, media),
+        settings.max_output,
+        needs,
+        _task(names or (), effort),
+        None if effort is None else effort.value,
     )
 
 
@@ -149,7 +146,7 @@ _NEEDS: Final[Mapping[MediaKind, Need]] = {
 
 # --- settings --------------------------------------------------------------------------------------------------------
 
-_SETTINGS: Final[Mapping[WireFormat, tuple[str, ...]]] = {
+_SETTING_NAMES: Final[Mapping[WireFormat, tuple[str, ...]]] = {
     WireFormat.OPENAI_CHAT: (
         "max_tokens",
         "max_completion_tokens",
@@ -167,6 +164,11 @@ _SETTINGS: Final[Mapping[WireFormat, tuple[str, ...]]] = {
     WireFormat.GEMINI: ("generationConfig", "generation_config"),
     WireFormat.OLLAMA: ("options", "think", "format"),
 }
+_SETTINGS: Final = {
+    wire_format: tuple((name, b'"%b":' % name.encode()) for name in names)
+    for wire_format, names in _SETTING_NAMES.items()
+}
+"""Each with how a member of its name begins."""
 _NOTHING_SAID: Final = {
     "messages": b'[{"role":"user","content":""}]',
     "prompt": b'""',
@@ -182,7 +184,7 @@ class _Settings(NamedTuple):
     """What a request's settings say."""
 
     max_output: int | None = None
-    needs: tuple[Need, ...] = ()
+    needs: frozenset[str] = frozenset()
     effort: Effort | None = None
 
 
@@ -195,10 +197,13 @@ def _settings(top: TopLevel, dialect: Dialect) -> _Settings:
     A client sends the same ones with each request: how they were read is remembered, unless they are long.
     """
     spans, body = top.spans, top.body
-    found = [(name, spans[name]) for name in _SETTINGS[dialect.format] if name in spans]
-    if not found:
+    members = []
+    for name, head in _SETTINGS[dialect.format]:
+        span = spans.get(name)
+        if span is not None:
+            members.append(head + body[span[0] : span[1]])
+    if not members:
         return _NO_SETTINGS
-    members = [b'"%b":%b' % (name.encode(), body[start:end]) for name, (start, end) in found]
     written = b",".join(members)
     read = _read_again if len(written) <= _MOST_KEPT_BYTES else _read
     return read(dialect.parse_request, dialect.conversation[0], written)
@@ -223,7 +228,7 @@ def _read(parse: Callable[[bytes, Pause], Request], conversation: str, written: 
     is_word = request.reasoning is not None and request.reasoning.effort is not None
     if is_word and effort in _HARD:  # a budget or a switch is a wish that models without reasoning may pass over
         needs.append(Need.REASONING)
-    return _Settings(request.max_output, tuple(needs), effort)
+    return _Settings(request.max_output, frozenset(needs), effort)
 
 
 _read_again: Final = lru_cache(maxsize=512)(_read)
@@ -306,13 +311,16 @@ _MEDIA_MARKS: Final[Mapping[WireFormat, tuple[bytes, ...]]] = {
 }
 """One of these stands in every conversation with media: the name of a member or a type. Quotes inside texts are escaped
 and do not match, so that few others have it."""
+_MEDIA_MARK: Final = {
+    wire_format: re.compile(b"|".join(map(re.escape, marks))) for wire_format, marks in _MEDIA_MARKS.items()
+}
+"""Looks for all of them at once: each alone would take as long."""
 
 
 def _media(inquiry: Inquiry) -> tuple[Media, ...]:
     """Return the media of a request; none where it cannot be read, which its provider will say."""
     top = inquiry.top
-    marks = _MEDIA_MARKS[inquiry.dialect.format]
-    if "images" not in top.spans and not _has_mark(top, marks):
+    if "images" not in top.spans and not _has_mark(top, _MEDIA_MARK[inquiry.dialect.format]):
         return ()
     try:
         request = inquiry.request
@@ -321,14 +329,11 @@ def _media(inquiry: Inquiry) -> tuple[Media, ...]:
     return tuple(_media_of(block for message in (*request.system, *request.messages) for block in message.blocks))
 
 
-def _has_mark(top: TopLevel, marks: tuple[bytes, ...]) -> bool:
+def _has_mark(top: TopLevel, mark: re.Pattern[bytes]) -> bool:
     for member in _CONVERSATIONS:
         span = top.spans.get(member)
-        if span is None:
-            continue
-        for mark in marks:
-            if top.body.find(mark, *span) >= 0:
-                return True
+        if span is not None and mark.search(top.body, *span) is not None:
+            return True
     return False
 
 
@@ -379,7 +384,10 @@ def _estimated(top: TopLevel, wire_format: WireFormat, media: Iterable[Media]) -
 
 
 def _text_tokens(top: TopLevel, wire_format: WireFormat, *, other_bytes: int) -> int:
-    written = sum([end - start for name, (start, end) in top.spans.items() if name in _TEXTS])
+    written = 0
+    for name, (start, end) in top.spans.items():
+        if name in _TEXTS:
+            written += end - start
     written -= other_bytes + _opaque_bytes(top, wire_format)
     saved, cjk = _make_up(top.body)
     text = max(0.0, written - saved)
@@ -388,12 +396,14 @@ def _text_tokens(top: TopLevel, wire_format: WireFormat, *, other_bytes: int) ->
 
 
 def _opaque_bytes(top: TopLevel, wire_format: WireFormat) -> int:
-    total, body = 0, top.body
+    total, body, marks = 0, top.body, _OPAQUE.get(wire_format)
+    if marks is None:
+        return 0
     for member in _CONVERSATIONS:
         span = top.spans.get(member)
         if span is None:
             continue
-        for mark in _OPAQUE.get(wire_format, ()):
+        for mark in marks:
             place = body.find(mark, *span)
             while place >= 0:
                 start = body.find(b'"', place + len(mark), span[1])

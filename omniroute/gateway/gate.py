@@ -247,6 +247,10 @@ class Gate:
             return _NO_PRESSURE
         return lane.until(block) or 0.0, block.reason is Reason.CONCURRENCY_FULL
 
+    def has_pressure(self) -> bool:
+        """Say whether there may be a connection that does not grant now, or has no place."""
+        return bool(self._lanes)
+
     def queues(self) -> tuple[QueueState, ...]:
         """Return the lanes in which somebody waits."""
         return tuple(lane.state() for lane in self._lanes.values() if len(lane))

@@ -28,6 +28,7 @@ from omniroute.gateway.health_copy import HealthCopy
 from omniroute.routing.events import AttemptFailed, AttemptServed, Cleared, ClearedBy, Event, ProviderServed
 from omniroute.routing.health import is_forgotten, scopes_of, transition
 from omniroute.routing.marks import HealthRow, Key, Notice, cleared
+from omniroute.routing.options import Account
 from omniroute.routing.resilience import ResilienceSettings
 from omniroute.routing.view import IDLE, Load, QuotaWindow
 from omniroute.storage.state import StateStore
@@ -78,6 +79,8 @@ class HealthBoard:
         self._tell = tell or _untold
         self.copy = HealthCopy(now, settings)
         """What planning asks about rests, lockouts and breakers."""
+        self.learned = self.copy.learned
+        """See :class:`omniroute.gateway.gate.Board`."""
         self._loads: dict[str, Load] = {}
         self._queue: deque[_Queued] = deque()
         self._wake, self._hurry, self._drained = Signal(), Signal(), Signal()
@@ -93,10 +96,6 @@ class HealthBoard:
     def load_of(self, account_id: str) -> Load:
         """Return how busy an account is in this worker."""
         return self._loads.get(account_id, IDLE)
-
-    def learned(self, account_id: str) -> tuple[int | None, float | None]:
-        """Return how many may run at once, and before when (epoch seconds) none may start; None for neither."""
-        return self.copy.learned(account_id)
 
     def enter(self, account_id: str) -> None:
         """Count a request that starts at an account."""
@@ -116,16 +115,23 @@ class HealthBoard:
 
     # --- events ---------------------------------------------------------------------------------------------------
 
+    def attempt_served(
+        self, account: Account, model: str, *, started_at: float, paused_until: float | None = None
+    ) -> None:
+        """Record that an attempt served; where nothing rests, there is nothing to do."""
+        if paused_until is not None or not self.copy.is_well(account.id, account.rest_scope):
+            self.record(AttemptServed(account, model, started_at, paused_until))
+
+    def provider_served(self, provider: str, *, started_at: float) -> None:
+        """Record that a provider served; where it has not failed lately, there is nothing to do."""
+        if self.copy.has_breaker(provider):
+            self.record(ProviderServed(provider, started_at))
+
     def record(self, event: Event) -> None:
         """Apply an event to the copy at once, and have it stored soon. Never blocks, never raises."""
         copy = self.copy
-        match event:  # nearly every request ends here
-            case AttemptServed(account=account, paused_until=None) if copy.is_well(account.id, account.rest_scope):
-                return
-            case ProviderServed(provider=provider) if not copy.has_breaker(provider):
-                return
-            case AttemptFailed(account=account, in_flight=0):
-                event = replace(event, in_flight=self.load_of(account.id).in_flight)
+        if isinstance(event, AttemptFailed) and not event.in_flight:
+            event = replace(event, in_flight=self.load_of(event.account.id).in_flight)
         keys, now = scopes_of(event), self._now()
         changed, notices = transition(copy.of(keys), event, self._settings(), now, self._rng)
         for row in changed:

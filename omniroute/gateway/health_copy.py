@@ -19,10 +19,12 @@ _CONNECTION: Final = "connection:"
 class HealthCopy:
     """Rows by key, without those that have nothing left to say."""
 
-    __slots__ = ("_breakers", "_cooldowns", "_dead", "_learned", "_lockouts", "_now", "_settings", "rows")
+    __slots__ = ("_breakers", "_cooldowns", "_dead", "_learned", "_lockouts", "_now", "_settings", "changes", "rows")
 
     def __init__(self, now: Callable[[], float], settings: Callable[[], ResilienceSettings]) -> None:
         self.rows: dict[Key, HealthRow] = {}
+        self.changes = 0
+        """How often a row has come, changed or gone: whoever remembers what rows say does so until it differs."""
         self._now = now
         self._settings = settings
         self._cooldowns: dict[str, HealthRow] = {}  # by scope; those of one connection by its id as well
@@ -83,6 +85,7 @@ class HealthCopy:
             self.drop(row.key)
             return
         self.rows[row.key] = row
+        self.changes += 1
         name = _name(row.scope)
         match row.kind:
             case Kind.COOLDOWN:
@@ -102,6 +105,7 @@ class HealthCopy:
         """Forget a row; nothing happens when there is none."""
         if self.rows.pop(key, None) is None:
             return
+        self.changes += 1
         scope, kind = key
         name = _name(scope)
         match kind:

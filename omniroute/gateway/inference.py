@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
 
+from msgspec import Struct, structs
+
 from omniroute.errors import InternalError, RequestCancelled, ServerDraining, UrlBlocked
 from omniroute.formats.canonical import Token
 from omniroute.formats.codec import Pause
@@ -31,6 +33,7 @@ from omniroute.gateway.handover import Answer, Call
 from omniroute.gateway.knobs import Refusals
 from omniroute.gateway.media_fetch import MediaFetch
 from omniroute.gateway.ports import Transport
+from omniroute.gateway.proxies import ProxyChoice, Send
 from omniroute.gateway.reasoning_store import ReasoningStore
 from omniroute.gateway.resolver import Resolved
 from omniroute.gateway.response_state import (
@@ -46,10 +49,10 @@ from omniroute.gateway.response_state import (
 from omniroute.gateway.router import Route, Router
 from omniroute.gateway.run import Run
 from omniroute.gateway.session_keys import SessionKeys
+from omniroute.gateway.shaping import Shaping
 from omniroute.records import RequestRecord
 from omniroute.routing.hedging import Shares
 from omniroute.routing.options import Block
-from omniroute.routing.values import value
 
 _RESERVE_SCOPE: Final = "reserve:use"
 
@@ -59,8 +62,7 @@ def _refuse_url(url: str) -> tuple[str, ...]:
     raise UrlBlocked
 
 
-@value(frozen=True, slots=True)
-class Begun:
+class Begun(Struct, frozen=True):
     """A planned request, what to show for its session, what of it was ignored, and what limits its caller."""
 
     route: Route
@@ -89,6 +91,7 @@ class Inference:
         check_media_url: Callable[[str], tuple[str, ...]] = _refuse_url,
         responses: ResponseStore | None = None,
         admission: Admission | None = None,
+        proxies: ProxyChoice | None = None,
     ) -> None:
         """`now` is a monotonic clock, `wall` the time of day, both in seconds.
 
@@ -101,6 +104,7 @@ class Inference:
         self._shares = Shares()
         self.sleep = sleep
         self._transport = transport
+        self._proxies = proxies
         self._request_log = request_log
         self._observer = observer
         self._max_in_flight = max_in_flight
@@ -112,6 +116,8 @@ class Inference:
         self.now = now
         self.wall = wall
         self.sends_comments = sends_comments
+        self.shaping: Shaping | None = None
+        """What the operator adds to requests."""
         self.runs: dict[str, Run] = {}
         self.is_draining = False
 
@@ -182,10 +188,10 @@ class Inference:
             may_reserve=_may_reserve(call),
         )
         if rules is not None and rules.needs_price:
-            features = replace(features, needs_price=True)
+            features = structs.replace(features, needs_price=True)
         pin = asks.connection_id if origin is None else origin.connection_id
         if pin is not None:
-            features = replace(features, connection_id=pin)
+            features = structs.replace(features, connection_id=pin)
         route = self.router.begin(
             request_id=call.request_id,
             requested=resolved.requested,
@@ -249,7 +255,13 @@ class Inference:
         self, call: Call, dialect: Dialect, top: TopLevel, *, model: str, is_stream: bool, pause: Pause
     ) -> Inquiry:
         """Prepare what targets are going to be asked."""
-        return Inquiry(dialect, top, model, is_stream, call.request_id, call.caller.key_id or "", self, pause)
+        shaping = self.shaping
+        if shaping is not None and shaping.prompt is not None and shaping.prompt.concerns(model):
+            top = shaping.prompt.added(top, dialect)
+        inquiry = Inquiry(dialect, top, model, is_stream, call.request_id, call.caller.key_id or "", self, pause)
+        if shaping is not None:
+            inquiry.thinking = shaping.thinking
+        return inquiry
 
     def continued(self, call: Call, resumed: Resumed) -> Continued:
         """Return how the answer goes on from an earlier one, and what keeps it for a later request."""
@@ -274,13 +286,21 @@ class Inference:
         """See :class:`omniroute.gateway.exchange.Backing`."""
         self._reasoning.put(key_id, kept)
 
+    @property
+    def reasoning(self) -> ReasoningStore:
+        """The reasoning that this worker keeps for clients whose format cannot carry it."""
+        return self._reasoning
+
     def new_driver(self, call: Call, inquiry: Inquiry, settlement: Settlement, started: float) -> Driver:
         """Return what tries the targets of a request."""
+        send: Send = self._transport.send
+        if self._proxies is not None:
+            send = self._proxies.on_behalf(send, key=call.caller.key_id, combo=settlement.record.combo_id or "")
         return Driver(
             call,
             inquiry,
             settlement,
-            send=self._transport.send,
+            send=send,
             clocks=self.clocks,
             started=started,
             now=self.now,

@@ -384,6 +384,8 @@ class Leg:
     def _request(self, exchange: Exchange) -> UpstreamRequest:
         errand, target = self._errand, self._target
         body = exchange.body()
+        if target.body_filter is not None:
+            body = target.body_filter.apply(body, errand.inquiry.pause)
         refused = errand.knobs.of(target.name)
         if refused:
             body = without(body, refused)

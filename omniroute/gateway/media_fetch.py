@@ -12,7 +12,7 @@ from typing import Final
 from urllib.parse import urljoin
 
 from omniroute import __version__
-from omniroute.errors import CallerError, InvalidRequest, UpstreamError, UrlBlocked
+from omniroute.errors import CallerError, InvalidRequest, ProxyUnavailable, UpstreamError, UrlBlocked
 from omniroute.formats.media import sniffed
 from omniroute.gateway.ports import ReadTimeout, Transport, UpstreamResponse
 from omniroute.providers.upstream import Deadlines, UpstreamRequest
@@ -99,6 +99,8 @@ class MediaFetch:
                 code=error.error_code,
                 extras=error.extras,
             ) from None
+        except ProxyUnavailable:
+            raise  # ours to mend, not the caller's
         except UpstreamError as error:
             raise _unreadable("did not answer") from error
 

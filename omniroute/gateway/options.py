@@ -12,7 +12,7 @@ from omniroute.money.book import OVERRIDE
 from omniroute.money.tariff import Tariff
 from omniroute.providers.spec import Model, Provider, Tier
 from omniroute.records import AuthType, Connection
-from omniroute.routing.options import Account, AuthClass, Need, Option, Rates
+from omniroute.routing.options import ASSUMED_WINDOW, Account, AuthClass, Need, Option, Rates
 
 BILLED: Final = "billed"
 SUBSCRIPTION: Final = "subscription"
@@ -67,6 +67,7 @@ def option_of(
     effort: str | None,
     tariff: Tariff | None,
     handles: Mapping[str, Any],
+    assumed_window: int = ASSUMED_WINDOW,
 ) -> Option:
     """Return a model at a provider with the accounts that call it."""
     return Option(
@@ -76,6 +77,7 @@ def option_of(
         accounts=accounts,
         tier=provider.tier.value,
         window=window,
+        assumed_window=assumed_window,
         max_output=None if facts is None else facts.max_output,
         capabilities=capabilities_of(facts),
         rates=None if tariff is None else rates_of(tariff),
@@ -89,9 +91,12 @@ def option_of(
 
 def capabilities_of(facts: Model | None) -> frozenset[str] | None:
     """Return what a model can do in routing's words; None where the catalogue says nothing, which denies nothing."""
-    if facts is None or not (facts.capabilities or facts.input):
+    if facts is None or (facts.unstated is None and not (facts.capabilities or facts.input)):
         return None
-    stated = {_NEEDS[word].value for word in (*facts.capabilities, *facts.input) if word in _NEEDS}
+    open_words = facts.unstated or ()
+    stated = {_NEEDS[word].value for word in (*facts.capabilities, *facts.input, *open_words) if word in _NEEDS}
+    if facts.unstated is not None:
+        return frozenset(stated)
     # A row that lists one side only says nothing about the other.
     if not facts.capabilities:
         stated |= {Need.TOOLS.value, Need.SCHEMA.value, Need.REASONING.value}

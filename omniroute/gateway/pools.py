@@ -88,7 +88,7 @@ class Pools:
         That is what they weigh, what they choose from, and how often they explore.
         """
         defaults = ComboDefaults.stored(snapshot.settings)
-        levels = (("strategy", defaults.by_strategy.get(Strategy.AUTO, {})), ("global", defaults.everywhere))
+        levels = defaults.levels(("strategy", defaults.by_strategy.get(Strategy.AUTO, {})))
         return cls(
             offers,
             fitness,

@@ -9,8 +9,9 @@ the probe.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
+
+from msgspec import structs
 
 from omniroute.gateway.gate import Gate, Ticket
 from omniroute.gateway.health_board import HealthBoard
@@ -29,14 +30,14 @@ class Probes:
     def __init__(self, gate: Gate, board: HealthBoard) -> None:
         self._gate = gate
         self._board = board
-        self._held: list[Loan] = []
+        self._held: tuple[Loan, ...] = ()
 
     def needed(self, seat: Seat) -> Seat:
         """Return a seat without the probes that this request has already."""
         if not self._held or not seat.probes:
             return seat
         held = {scope for loan in self._held for scope in loan.claims}
-        return replace(seat, probes=tuple(probe for probe in seat.probes if probe.scope not in held))
+        return structs.replace(seat, probes=tuple(probe for probe in seat.probes if probe.scope not in held))
 
     def look_again(self) -> None:
         """Learn what others have stored until now: the verdict of the probe before this one, perhaps."""
@@ -46,10 +47,10 @@ class Probes:
         """Keep the claims of an attempt that failed until its verdict is known to all."""
         loan = ticket.take_claims()
         if loan is not None:
-            self._held.append(loan)
+            self._held += (loan,)
 
     def end(self) -> None:
         """Let others try as soon as they can know what came of it; never blocks."""
         if self._held:
-            held, self._held = self._held, []
+            held, self._held = self._held, ()
             self._gate.return_claims(held, after=lambda: self._board.flush(_STORED_WITHIN_S))

@@ -62,7 +62,7 @@ class Quotas:
         store: StateStore,
         board: HealthBoard,
         now: Callable[[], float],
-        stale_after_s: float = STALE_AFTER_S,
+        stale_after_s: float | Callable[[], float] = STALE_AFTER_S,
         on_event: Callable[[Notice], None] | None = None,
     ) -> None:
         """`now`: epoch seconds; `on_event`: gets `quota.exceeded`, once per window and reset over all workers."""
@@ -74,7 +74,7 @@ class Quotas:
         self._store = store
         self._board = board
         self._now = now
-        self._stale_after_s = stale_after_s
+        self._stale_after_s = stale_after_s if callable(stale_after_s) else lambda: stale_after_s
         self._on_event = on_event or (lambda _notice: None)
         self._known: dict[str, dict[str, QuotaReading]] = {}
         self._stored_at: dict[str, float] = {}
@@ -95,7 +95,7 @@ class Quotas:
     def is_stale(self, reading: QuotaReading) -> bool:
         """Say whether a reading is too old to go by: by its age, or because the window has begun anew since."""
         now, resets_at = self._now(), reading.window.resets_at
-        return reading.fetched_at + self._stale_after_s <= now or (resets_at is not None and resets_at <= now)
+        return reading.fetched_at + self._stale_after_s() <= now or (resets_at is not None and resets_at <= now)
 
     # --- told -----------------------------------------------------------------------------------------------------
 
@@ -178,7 +178,7 @@ class Quotas:
             kind=CREDIT if window.is_credit else "grant",
             source=reading.source,
             read_at=reading.fetched_at,
-            stale_at=reading.fetched_at + self._stale_after_s,
+            stale_at=reading.fetched_at + self._stale_after_s(),
             family=window.family or "",
         )
 

@@ -31,6 +31,8 @@ class ReasoningStore:
         self._kept_s = kept_s
         self._entries: OrderedDict[tuple[str, str], tuple[float, _Kept]] = OrderedDict()
         self._characters = 0
+        self.hits = 0
+        self.misses = 0
 
     def put(self, key_id: str, kept: Mapping[str, _Kept]) -> None:
         """Keep the reasoning of one answer, by tool-call id."""
@@ -47,11 +49,13 @@ class ReasoningStore:
         """Return what was kept for a call, None when there is nothing (any more)."""
         key = (key_id, call_id)
         entry = self._entries.get(key)
-        if entry is None:
-            return None
-        if entry[0] <= self._now():
+        if entry is not None and entry[0] <= self._now():
             self._drop(key)
+            entry = None
+        if entry is None:
+            self.misses += 1
             return None
+        self.hits += 1
         return entry[1]
 
     def __len__(self) -> int:

@@ -408,6 +408,10 @@ class Resolvers:
             self._directory = directory
             self.current = self._made(snapshot)
 
+    def beside(self, directories: Directories) -> Resolvers:
+        """Return the same over other directories, those of a configuration that is only tried."""
+        return Resolvers(directories, self.current.snapshot, pools=self._pools, scores=self._scores)
+
     def _made(self, snapshot: Snapshot) -> Resolver:
         pools = self._pools(self._directory, snapshot) if self._pools is not None else None
         return Resolver(self._directory, snapshot, pools=pools, scores=self._scores, on_alias=self._on_alias)

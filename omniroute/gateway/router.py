@@ -16,6 +16,8 @@ from dataclasses import replace
 from http import HTTPStatus
 from typing import Final
 
+from msgspec import structs
+
 from omniroute.errors import CallerError
 from omniroute.gateway.figures import OptionFigures
 from omniroute.gateway.gate import Gate, Refused, Ticket
@@ -39,13 +41,14 @@ from omniroute.routing.attempts import attempts as attempt_loop
 from omniroute.routing.config import ComboConfig
 from omniroute.routing.continuing import continuations
 from omniroute.routing.eligibility import Eligibility
-from omniroute.routing.events import AttemptFailed, AttemptServed, ProbeEnded, ProviderFailed, ProviderServed
+from omniroute.routing.events import AttemptFailed, ProbeEnded, ProviderFailed
 from omniroute.routing.failures import Failure, FailureClass, counts_for_breaker
 from omniroute.routing.hedging import may_serve_beside
 from omniroute.routing.marks import provider_scope
 from omniroute.routing.options import Account, AuthClass, Features
 from omniroute.routing.plan import Entry, Exclusion, Intent, Plan, Reason, Seat
 from omniroute.routing.planning import plan as make_plan
+from omniroute.routing.prepared import Preparations
 from omniroute.routing.prices import estimate_nano, expected_output
 from omniroute.routing.recorder import Draft, Noted, Recorder
 from omniroute.routing.resilience import ResilienceSettings
@@ -59,6 +62,7 @@ _MOST_LIMITS: Final = 512
 _CHAINED: Final = 0x9E3779B97F4A7C15
 """Gives a chain a chance of its own out of the request's."""
 
+_NOBODY: Final[frozenset[tuple[str, str]]] = frozenset()
 _EXPECTED_OF: Final = 8
 """Targets whose prices are looked at: few requests come further."""
 
@@ -97,6 +101,7 @@ class Router:
         self.wall = wall
         self.monotonic = monotonic
         self.seed = seed
+        self._prepared = Preparations()
         self._limits: dict[int, tuple[ComboConfig, ResilienceSettings, Limits]] = {}
 
     def begin(
@@ -111,7 +116,7 @@ class Router:
         """Plan a request for what its model name stands for."""
         noted = Noted(self.view, resolved.permits)
         asked = Asked(features, noted, self.wall(), Chance(self.seed()), self.resolver().rules, noted.permits)
-        made = make_plan(resolved.block, asked)
+        made = make_plan(resolved.block, asked, self._prepared.of(resolved.block, asked.rules))
         draft = self.recorder.begin(
             request_id,
             resolved.block,
@@ -219,9 +224,9 @@ class Route:
         """Why who serves does, where that is not plain from the plan: for `X-OmniRoute-Decision`."""
         self._tickets: dict[tuple[str, str], Ticket] = {}
         self._candidate: Candidate | None = None
-        self._failed: set[tuple[str, str]] = set()
+        self._failed = _NOBODY
         self._faults: dict[str, tuple[AuthClass, Failure, float]] = {}
-        self._judged: set[str] = set()
+        self._judged: frozenset[str] = frozenset()
         self._probes = Probes(router.gate, router.board)
         self._served: tuple[str, float] | None = None
         self._chained = False
@@ -249,7 +254,7 @@ class Route:
         """
         features, dearest, longest = self.asked.features, 0, 0.0
         for entry in self.plan.entries[:_EXPECTED_OF]:
-            figures = self.asked.view.figures(entry.option.name)
+            figures = self._router.view.figures(entry.option.name)
             dearest = max(dearest, estimate_nano(entry.option, features, figures) or 0)
             longest = max(longest, expected_output(features, figures))
         legs = 2 if self.config.hedging else 1
@@ -272,7 +277,7 @@ class Route:
 
     def _fresh(self) -> Asked:
         """Return the question as it stands now; the same chance goes on."""
-        return replace(self.asked, view=self._router.view, now=self._router.wall())
+        return structs.replace(self.asked, view=self._router.view, now=self._router.wall())
 
     def _check(self, entry: Entry, account: Account) -> Seat | Exclusion:
         return Eligibility(self._fresh()).seat(entry.option, account, None)
@@ -294,7 +299,7 @@ class Route:
             return ()
         noted = Noted(self._router.view, self.asked.permits)
         chance = Chance(self.asked.chance.seed ^ _CHAINED)
-        asked = replace(self.asked, view=noted, now=self._router.wall(), chance=chance, permits=noted.permits)
+        asked = structs.replace(self.asked, view=noted, now=self._router.wall(), chance=chance, permits=noted.permits)
         made = make_plan(chain.block, asked)
         self.draft.chain(chain.name, chain.block, asked, made)
         return made.entries
@@ -303,11 +308,13 @@ class Route:
 
     def enter(self, candidate: Candidate, patience_s: float, lease_s: float) -> PassedOver | None:
         """Get what an attempt needs before it may start; what it got is held until `failed` or `close`."""
-        router, seat = self._router, self._probes.needed(candidate.seat)
+        entry, seat = candidate.entry, candidate.seat
+        if seat.probes:
+            seat = self._probes.needed(seat)
         try:
-            ticket = router.gate.enter(
+            ticket = self._router.gate.enter(
                 seat,
-                candidate.entry,
+                entry,
                 request_id=self.request_id,
                 key_id=self.asked.features.key_id,
                 patience_s=patience_s,
@@ -315,7 +322,7 @@ class Route:
             )
         except Refused as refused:
             self.waited_ms += refused.waited_s * 1000
-            name, account_id = candidate.option.name, candidate.account.id
+            name, account_id = entry.option.name, seat.account.id
             return PassedOver(Exclusion(name, refused.reason, account_id, refused.until, refused.detail))
         self._tickets[candidate.key] = ticket
         waited_for = ticket.waited_for
@@ -324,7 +331,7 @@ class Route:
         if seat.probes:
             self._probes.look_again()
         if waited_for is not None or seat.probes:
-            checked = self._check(candidate.entry, candidate.account)
+            checked = self._check(entry, seat.account)
             if isinstance(checked, Exclusion):  # what it waited for, or was to probe, has come to rest meanwhile
                 self.release(candidate)
                 return PassedOver(checked)
@@ -335,7 +342,7 @@ class Route:
     def failed(self, candidate: Candidate, failure: Failure, started_at: float) -> None:
         """Note that an attempt failed; `started_at` is epoch seconds."""
         router, account = self._router, candidate.account
-        self._failed.add(candidate.key)
+        self._failed |= {candidate.key}
         if not account.is_implicit:
             in_flight = router.board.load_of(account.id).in_flight
             model = candidate.option.model
@@ -368,21 +375,23 @@ class Route:
 
         `paused_until`: until when (epoch seconds) the provider says that nothing of a limit is left.
         """
-        router, account = self._router, candidate.account
+        router, entry, seat = self._router, candidate.entry, candidate.seat
+        account = seat.account
         if not account.is_implicit:
-            model = candidate.option.model
-            router.board.record(AttemptServed(account, model, started_at=started_at, paused_until=paused_until))
-            if any(probe.scope == provider_scope(account.provider) for probe in candidate.seat.probes):
-                router.board.record(ProviderServed(account.provider, started_at=started_at))
-            ticket = self._tickets.get(candidate.key)
-            if ticket is not None:
-                ticket.release_probes()
+            router.board.attempt_served(account, entry.option.model, started_at=started_at, paused_until=paused_until)
+            if seat.probes:
+                if any(probe.scope == provider_scope(account.provider) for probe in seat.probes):
+                    router.board.provider_served(account.provider, started_at=started_at)
+                ticket = self._tickets.get(candidate.key)
+                if ticket is not None:
+                    ticket.release_probes()
             self._served = (account.provider, started_at)
-            self._judge_faults()
-        if candidate.entry.scope:
-            router.memory.note_use(candidate.entry.scope, candidate.entry.step_id, router.wall())
-        if not self._is_committed:  # not when its stream is over: all that came meanwhile would take the same turn
-            self._keep_at_end()
+            if self._failed:
+                self._judge_faults()
+        if entry.scope:
+            router.memory.note_use(entry.scope, entry.step_id, router.wall())
+        if not self._is_committed and self.plan.intents:
+            self._keep_at_end()  # not when its stream is over: all that came meanwhile would take the same turn
         self._is_continued = self._is_committed
         self._is_committed = True
         self._is_broken = False
@@ -469,15 +478,16 @@ class Route:
     def _judge_providers(self) -> None:
         """Tell the breakers how each provider did for this request, end to end."""
         if self._served is not None:
-            self._router.board.record(ProviderServed(self._served[0], started_at=self._served[1]))
-        self._judge_faults()
+            self._router.board.provider_served(self._served[0], started_at=self._served[1])
+        if self._failed:
+            self._judge_faults()
 
     def _judge_faults(self) -> None:
         """Count, once per request, those that failed although they had every chance, and let others probe them."""
         served = None if self._served is None else self._served[0]
         for provider, (auth, failure, started_at) in self._faults.items():
             if provider != served and provider not in self._judged and self._counts_end_to_end(provider):
-                self._judged.add(provider)
+                self._judged |= {provider}
                 self._router.board.record(ProviderFailed(provider, auth, failure, started_at=started_at))
         if served is not None:  # what failed there before it served was made good there
             self._faults.clear()
@@ -497,11 +507,12 @@ class Route:
         if not is_bound:
             return
         memory, ttl_s, now = self._router.memory, rules.affinity_ttl_ms / 1000, self._router.wall()
-        binding = Binding(candidate.account.id, candidate.option.name)
-        before = self.asked.view.binding(features.session, candidate.option.provider)
+        option, account_id = candidate.entry.option, candidate.seat.account.id
+        before = memory.binding(features.session, option.provider)
         if before is not None:
-            self.draft.bind(before.connection_id, has_moved=before.connection_id != candidate.account.id)
-        memory.bind(features.session, candidate.option.provider, binding, ttl_s, now)
+            self.draft.bind(before.connection_id, has_moved=before.connection_id != account_id)
+        binding = Binding(account_id, option.name)
+        memory.bind(features.session, option.provider, binding, ttl_s, now)
         if self.is_combo:
             memory.bind(features.session, "", binding, ttl_s, now)
 

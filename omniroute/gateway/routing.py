@@ -101,7 +101,7 @@ class Routing:
         fixed: Mapping[str, Any],
         gateway_version: str,
         tell: Callable[[Notice], None] | None = None,
-        quota_stale_after_s: float = STALE_AFTER_S,
+        quota_stale_after_s: float | Callable[[], float] = STALE_AFTER_S,
         on_alias: Callable[[Any], None] = lambda _ids: None,
         wall: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
@@ -126,7 +126,9 @@ class Routing:
             rng=rng,
         )
         quotas = Quotas(store=store, board=board, now=wall, stale_after_s=quota_stale_after_s, on_event=tell)
-        view = LiveView(board=board, memory=memory, figures=figures, pressure=gate.pressure)
+        view = LiveView(
+            board=board, memory=memory, figures=figures, pressure=gate.pressure, has_pressure=gate.has_pressure
+        )
         table = fitness.load()
         resolvers = Resolvers(directories, snapshot, pools=pools_by(table), scores=table.scores, on_alias=on_alias)
         router = Router(
@@ -150,12 +152,16 @@ class Routing:
         self.resilience.rebuild(snapshot)
         self.resolvers.rebuild(snapshot)
 
-    def start(self) -> None:
-        """Take over what is stored, and begin to share; once per process, after the fork."""
+    def load(self) -> None:
+        """Take over what is stored, without sharing anything: for a process that only looks."""
         self.board.load()
         self.memory.load()
         self.figures.load()
         self.quotas.load()
+
+    def start(self) -> None:
+        """Take over what is stored, and begin to share; once per process, after the fork."""
+        self.load()
         self.board.start()
         self.memory.start()
         self.figures.start()

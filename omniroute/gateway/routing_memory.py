@@ -19,7 +19,7 @@ import gevent
 from omniroute.errors import OmniRouteError
 from omniroute.routing import uses
 from omniroute.routing.view import Binding
-from omniroute.storage.repositories.bindings import StoredBinding
+from omniroute.storage.repositories.bindings import ENDED, StoredBinding
 from omniroute.storage.repositories.counters import Counter
 from omniroute.storage.state import StateStore
 
@@ -119,13 +119,17 @@ class RoutingMemory:
 
     def bind(self, session: str, provider: str, binding: Binding, ttl_s: float, now: float) -> None:
         """Let a session stay at a connection, from now on for as long as its life says."""
-        key = (session, provider)
+        key, expires_at = (session, provider), now + ttl_s
         bound = self._bindings.get(key)
-        stored_until = bound.stored_until if bound is not None and bound.binding == binding else 0.0
-        if stored_until < now + ttl_s * (1 - _RESTORED_AFTER):
+        if bound is None or bound.binding != binding:
+            bound = _Bound(binding, expires_at, 0.0)
+            _put(self._bindings, key, bound, MOST_BINDINGS)
+        else:
+            bound.expires_at = expires_at
+            self._bindings.move_to_end(key)
+        if bound.stored_until < now + ttl_s * (1 - _RESTORED_AFTER):
             self._changed_bindings.add(key)
-            stored_until = now + ttl_s
-        _put(self._bindings, key, _Bound(binding, now + ttl_s, stored_until), MOST_BINDINGS)
+            bound.stored_until = expires_at
 
     def note_use(self, scope: str, step_id: str, now: float) -> None:
         """Count a request that a step has served."""
@@ -137,12 +141,15 @@ class RoutingMemory:
         """Remember that an option has served a session ("" for none) to a clean end."""
         for key in {(scope, session), (scope, "")}:
             good = self._goods.get(key)
-            is_same = good is not None and good.option == option and not good.failures
-            stored_at = good.stored_at if good is not None and is_same else 0.0
-            if now - stored_at > LAST_GOOD_S * _RESTORED_AFTER:
+            if good is None or good.option != option or good.failures:
+                good = _Good(option, now, 0, 0.0)
+                _put(self._goods, key, good, MOST_LAST_GOOD)
+            else:
+                good.at = now
+                self._goods.move_to_end(key)
+            if now - good.stored_at > LAST_GOOD_S * _RESTORED_AFTER:
                 self._changed_goods.add(key)
-                stored_at = now
-            _put(self._goods, key, _Good(option, now, 0, stored_at), MOST_LAST_GOOD)
+                good.stored_at = now
 
     def note_failed(self, scope: str, session: str, option: str) -> None:
         """Count a failure against an option that last served; the second in a row makes it forgotten."""
@@ -282,7 +289,10 @@ class RoutingMemory:
         for one in self._store.load_bindings(since, at_most=MOST_BINDINGS):
             self._bindings_since = max(self._bindings_since, one.updated_at)
             key = (one.session, one.provider)
-            if key not in self._changed_bindings:
+            if one.expires_at == ENDED:
+                if key not in self._changed_bindings:
+                    self._bindings.pop(key, None)
+            elif key not in self._changed_bindings:
                 bound = _Bound(Binding(one.connection_id, one.target), one.expires_at, one.expires_at)
                 _put(self._bindings, key, bound, MOST_BINDINGS)
         self._token = token

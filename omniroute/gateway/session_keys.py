@@ -4,7 +4,7 @@ A derived key comes from the system text and the first user message, which stay 
 life. They are found by reading the body from the front, a bounded piece of it: a conversation of megabytes costs no
 more than its beginning. Marks for prompt caches wander from message to message and do not count.
 
-The key that routing works with is an HMAC with the API key's id in it, so that two API keys never share a session,
+The key that routing works with is a keyed hash with the API key's id in it, so that two API keys never share a session,
 whatever they send.
 """
 
@@ -12,15 +12,17 @@ from __future__ import annotations
 
 import hmac
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from hashlib import blake2b
 from json.scanner import make_scanner
-from typing import Any, Final
+from typing import Any, Final, cast
+
+from msgspec import Struct
 
 from omniroute.formats.splice import TopLevel
 from omniroute.formats.wire import WireFormat
 from omniroute.gateway.asks import Asks, ignored, is_session_key
-from omniroute.routing.values import value
 
 _NAMED: Final = "session"
 _NATIVE: Final = "native"
@@ -44,11 +46,11 @@ _END: Final = 2048
 _MOST_TURNS: Final = 64
 """How many turns without a user message are looked at."""
 _NOT_TEXT: Final = frozenset({"type", "cache_control"})
+_END_OF_SPACE: Final = cast("Callable[[str, int], re.Match[str]]", re.compile(r"[ \t\n\r,]*").match)  # always matches
 _SCAN: Final = make_scanner(json.JSONDecoder())  # type: ignore[arg-type]
 
 
-@value(frozen=True, slots=True)
-class SessionKey:
+class SessionKey(Struct, frozen=True, gc=False):
     """The session of a request.
 
     Attributes:
@@ -62,6 +64,9 @@ class SessionKey:
     shown: str | None = None
     is_explicit: bool = False
     warnings: tuple[str, ...] = ()
+
+
+_NO_SESSION: Final = SessionKey()
 
 
 class SessionKeys:
@@ -92,15 +97,19 @@ class SessionKeys:
             if is_session_key(value):
                 return SessionKey(self._effective(key_id, member, value), value, True, tuple(warnings))
             warnings.append(ignored(f"{member}.{inner}" if inner else member))
-        digest = _digest_of(top) if derives else None
-        if digest is None:
-            return SessionKey(warnings=tuple(warnings))
-        effective = self._effective(key_id, _DERIVED, digest)
+        pieces = _beginning_of(top) if derives else None
+        if not pieces:
+            return SessionKey(warnings=tuple(warnings)) if warnings else _NO_SESSION
+        text = b"".join([b"%d:%b" % (len(piece), piece) for piece in pieces])
+        effective = self._hashed(key_id, _DERIVED, text)
         return SessionKey(effective, f"ses_{effective}", False, tuple(warnings))
 
     def _effective(self, key_id: str, kind: str, value: str) -> str:
-        text = f"{key_id}\0{kind}\0{value}"
-        return hmac.digest(self._key, text.encode(errors="surrogatepass"), "sha256")[:16].hex()
+        return self._hashed(key_id, kind, value.encode(errors="surrogatepass"))
+
+    def _hashed(self, key_id: str, kind: str, value: bytes) -> str:
+        text = b"%b\0%b\0%b" % (key_id.encode(), kind.encode(), value)
+        return blake2b(text, key=self._key, digest_size=16).hexdigest()
 
 
 def _mark(top: TopLevel, member: str, inner: str) -> str | None:
@@ -116,19 +125,16 @@ def _mark(top: TopLevel, member: str, inner: str) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _digest_of(top: TopLevel) -> str | None:
-    """Return a digest of the system text and the first user message; None when there is neither."""
-    pieces = [_excerpt(top.body, *top.spans[member]) for member in _SYSTEM if member in top]
-    turns = next((member for member in _TURNS if member in top), None)
-    if turns is not None:
-        pieces.extend(_first_turns(top.body, *top.spans[turns]))
-    if not pieces:
-        return None
-    digest = blake2b(digest_size=16)
-    for piece in pieces:
-        digest.update(b"%d:" % len(piece))
-        digest.update(piece)
-    return digest.hexdigest()
+def _beginning_of(top: TopLevel) -> list[bytes]:
+    """Return the system text and the first user message, of what is long its ends; empty when there is neither."""
+    spans, body = top.spans, top.body
+    pieces = [_excerpt(body, *spans[member]) for member in _SYSTEM if member in spans]
+    for member in _TURNS:
+        span = spans.get(member)
+        if span is not None:
+            pieces += _first_turns(body, *span)
+            break
+    return pieces
 
 
 def _first_turns(body: bytes, start: int, end: int) -> list[bytes]:
@@ -152,9 +158,8 @@ def _scanned(body: bytes, start: int, end: int, *, is_last: bool = False) -> lis
     pieces: list[bytes] = []
     position = 1
     for _ in range(_MOST_TURNS):
-        while text[position : position + 1] in (" ", "\t", "\n", "\r", ","):
-            position += 1
-        if text[position : position + 1] == "]":
+        position = _END_OF_SPACE(text, position).end()
+        if text.startswith("]", position):
             return pieces
         try:
             turn, stop = _SCAN(text, position)
@@ -166,7 +171,8 @@ def _scanned(body: bytes, start: int, end: int, *, is_last: bool = False) -> lis
         if role in _SYSTEM_ROLES:
             pieces.append(_excerpt(body, start + position, start + stop))
         elif role == "user" or (role is None and "parts" in turn):
-            pieces.extend(_texts(turn.get("parts") if role is None or "parts" in turn else turn.get("content")))
+            content = turn.get("parts") if role is None or "parts" in turn else turn.get("content")
+            pieces += [_of_text(content)] if isinstance(content, str) else _texts(content)
             return pieces
         position = stop
     return pieces
@@ -176,8 +182,7 @@ def _texts(value: Any) -> Iterator[bytes]:
     """Yield the texts in a message's content, in order, without what marks caches."""
     match value:
         case str():
-            data = value.encode(errors="surrogatepass")
-            yield _excerpt(data, 0, len(data))
+            yield _of_text(value)
         case list():
             for one in value:
                 yield from _texts(one)
@@ -187,6 +192,11 @@ def _texts(value: Any) -> Iterator[bytes]:
                     yield from _texts(one)
         case _:
             return
+
+
+def _of_text(text: str) -> bytes:
+    data = text.encode(errors="surrogatepass")
+    return _excerpt(data, 0, len(data))
 
 
 def _excerpt(data: bytes, start: int, end: int) -> bytes:

@@ -21,7 +21,7 @@ from omniroute.gateway.handover import Answer
 from omniroute.gateway.ports import UpstreamResponse
 from omniroute.gateway.response_state import Origin, ResponseStore, listed_items
 from omniroute.providers import requests
-from omniroute.providers.upstream import Deadlines, UpstreamRequest
+from omniroute.providers.upstream import Deadlines, UpstreamRequest, on_behalf
 from omniroute.services.access import Caller
 
 _MAX_ANSWER: Final = 64 << 20
@@ -114,7 +114,7 @@ class StoredResponses:
         asked = urlencode([(name, value) for name, value in query if name in _PASSED_ON])
         url = f"{endpoint.url}/{quote(response_id, safe='')}{tail}{'?' if asked else ''}{asked}"
         request = requests.build(replace(endpoint, url=url), model=target.model, body=b"", deadlines=_DEADLINES)
-        response = self._send(replace(request, method=method))
+        response = self._send(on_behalf(replace(request, method=method), key=caller.key_id))
         try:
             data = read_all(response, _DEADLINES.total_s, _MAX_ANSWER, self._now)
         finally:

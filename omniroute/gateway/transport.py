@@ -11,6 +11,7 @@ inherit its number.
 
 from __future__ import annotations
 
+import logging
 import socket as plain_socket
 import ssl as plain_ssl
 import zlib
@@ -24,21 +25,26 @@ import gevent
 import httptools
 from gevent import socket, ssl
 
-from omniroute.errors import UpstreamProtocolError, UpstreamTimeout, UpstreamUnreachable, UrlBlocked
+from omniroute.errors import ProxyUnavailable, UpstreamProtocolError, UpstreamTimeout, UpstreamUnreachable, UrlBlocked
 from omniroute.gateway.ports import ReadTimeout, Transport, UpstreamResponse
+from omniroute.gateway.proxies import ProxyChoice, Way
+from omniroute.gateway.tunnels import Goal, Tunnels, authority
 from omniroute.providers.upstream import UpstreamRequest
+
+log = logging.getLogger(__name__)
 
 _READ_BYTES: Final = 65536
 _IDLE_LIMIT_S: Final = 30.0
 """Below the keep-alive time of common servers, so that a pooled connection is rarely closed under us."""
 _POOL_PER_ORIGIN: Final = 256
+_MOST_TLS_SESSIONS: Final = 1000
 _MAX_HEADER_BYTES: Final = 256 * 1024
 _MAX_INFLATED_BYTES: Final = 256 * 1024
 """How much of a compressed answer is unpacked at a time: a few bytes can stand for a thousand times as many."""
 _BODILESS: Final = frozenset({204, 304})
 
-Origin = tuple[str, str, int, bool]
-"""Scheme, host, port, declared local: connections are shared only within these."""
+Origin = tuple[str, str, int, bool, str]
+"""Scheme, host, port, declared local, the proxy's key ("" without): connections are shared only within these."""
 
 
 class AddressGuard(Protocol):
@@ -52,11 +58,23 @@ class AddressGuard(Protocol):
 class HttpTransport:
     """Keeps idle connections per origin and sends requests over them. One per worker, created after the fork."""
 
-    def __init__(self, *, guard: AddressGuard, now: Callable[[], float], ca_bundle: Path | None = None) -> None:
-        """`now` is a monotonic clock in seconds; `ca_bundle` replaces the system's certificate authorities."""
+    def __init__(
+        self,
+        *,
+        guard: AddressGuard,
+        now: Callable[[], float],
+        ca_bundle: Path | None = None,
+        proxies: ProxyChoice | None = None,
+    ) -> None:
+        """`now` is a monotonic clock in seconds; `ca_bundle` is trusted beside the system's certificate authorities.
+
+        Without `proxies` none is ever used, whatever the environment says.
+        """
         self._guard = guard
         self._now = now
         self._ca_bundle = ca_bundle
+        self._proxies = proxies
+        self._tunnels: Tunnels | None = None
         self._tls: plain_ssl.SSLContext | None = None
         self._tls_sessions: dict[Origin, Any] = {}
         self._idle: dict[Origin, deque[tuple[Any, float]]] = {}
@@ -66,15 +84,57 @@ class HttpTransport:
 
     def send(self, request: UpstreamRequest) -> UpstreamResponse:
         """See :class:`Transport`. A kept-alive connection that the provider had closed meanwhile is replaced once."""
-        origin, path, host = self._target(request)
-        head = _head(request, path, host)
+        if self._proxies is not None and self._proxies.current is not None:
+            return self._send_by_choice(self._proxies, request)
+        return self._exchange(request, *self._target(request))
+
+    def send_through(self, request: UpstreamRequest, way: Way) -> UpstreamResponse:
+        """Send a request by this way and no other; raises what `send` does, and ProxyUnavailable."""
+        (scheme, name, port, is_local, _), path, host = self._target(request)
+        origin = (scheme, name, port, is_local, way.key)
+        if scheme == "https" or way.is_socks:
+            return self._exchange(request, origin, path, host, way=way)
+        # A proxy forwards what is not encrypted. It is told the address: what a name means is not left to it.
+        place = authority(self._places(request, way)[0])
+        forwarded = b"http://%b:%d%b" % (place, port, path)
+        response = self._exchange(request, origin, forwarded, host, way=way, more=way.authorization)
+        if response.status == 407:
+            response.discard()
+            raise self._through.refused(way)
+        return response
+
+    def _send_by_choice(self, proxies: ProxyChoice, request: UpstreamRequest) -> UpstreamResponse:
+        target = self._target(request)
+        scheme, name, port, _, _ = target[0]
+        way = None if proxies.current is None else proxies.current.of(request.sender, scheme, name, port)
+        if way is None:
+            return self._exchange(request, *target)
+        try:
+            return self.send_through(request, way)
+        except ProxyUnavailable as error:
+            if not proxies.is_fail_open:
+                raise
+            log.warning("%s The request goes without it, as PROXY_FAIL_OPEN says.", error.message)
+            return self._exchange(request, *target)
+
+    def _exchange(
+        self,
+        request: UpstreamRequest,
+        origin: Origin,
+        path: bytes,
+        host: bytes,
+        *,
+        way: Way | None = None,
+        more: bytes = b"",
+    ) -> HttpResponse:
+        head = _head(request, path, host, more)
         payload = head + request.body if len(request.body) < _READ_BYTES else None
         deadlines = request.deadlines
         sock = self._take_idle(origin)
         is_reused = sock is not None
         while True:
             if sock is None:
-                sock = self._connect(origin, request)
+                sock = self._connect(origin, request) if way is None else self._connect_through(way, origin, request)
             response = HttpResponse(self, origin, sock, expects_body=request.method != "HEAD")
             give_up_at = self._now() + deadlines.headers_s
             try:
@@ -109,6 +169,10 @@ class HttpTransport:
         for idle in self._idle.values():
             while idle and idle[0][1] < limit:
                 self.drop(idle.popleft()[0])
+        # Hosts that callers named, and proxies as they were before a change, do not come again.
+        self._idle = {origin: idle for origin, idle in self._idle.items() if idle}
+        if len(self._tls_sessions) > _MOST_TLS_SESSIONS:
+            self._tls_sessions.clear()
 
     def close(self) -> None:
         """Close every idle connection now, and those in use as soon as their answers have been read."""
@@ -158,7 +222,7 @@ class HttpTransport:
         return None
 
     def _connect(self, origin: Origin, request: UpstreamRequest) -> Any:
-        scheme, host, port, is_local = origin
+        scheme, host, port, is_local, _ = origin
         failure: Exception | None = None
         with gevent.Timeout(request.deadlines.connect_s, UpstreamTimeout("connect")):
             addresses = request.addresses or self._guard(host, port, is_local=is_local, is_operator=request.is_operator)
@@ -170,6 +234,40 @@ class HttpTransport:
         if isinstance(failure, plain_ssl.SSLCertVerificationError):
             raise UpstreamUnreachable("The provider's certificate is not valid.") from failure
         raise UpstreamUnreachable from failure
+
+    @property
+    def _through(self) -> Tunnels:
+        if self._tunnels is None:
+            assert self._proxies is not None  # noqa: S101 - ways come from there
+            self._tunnels = Tunnels(
+                self._proxies.guard,
+                now=self._now,
+                wrap=lambda sock, host: self._wrap(sock, host, None),
+                context=self._context,
+            )
+        return self._tunnels
+
+    def _connect_through(self, way: Way, origin: Origin, request: UpstreamRequest) -> Any:
+        scheme, host, port, _, _ = origin
+        within_s = request.deadlines.connect_s
+        if scheme == "http" and not way.is_socks:
+            sock = self._through.dial(way, Goal(scheme, host, port), within_s)
+        else:
+            goal = Goal(scheme, host, port, self._places(request, way))
+            sock = self._through.open(way, goal, within_s)
+        self.open_connections += 1
+        return sock
+
+    def _places(self, request: UpstreamRequest, way: Way) -> tuple[str, ...]:
+        """Return the addresses that a proxy is told, all of them allowed; the name where it looks names up itself."""
+        _, host, port, is_local, _ = self._target(request)[0]
+        if request.addresses:
+            return request.addresses
+        if way.has_remote_dns and self._proxies is not None:
+            self._proxies.guard.check_beyond_proxy(host, is_local=is_local, is_operator=request.is_operator)
+            return (host,)
+        with gevent.Timeout(request.deadlines.connect_s, UpstreamTimeout("connect")):
+            return self._guard(host, port, is_local=is_local, is_operator=request.is_operator)
 
     def _open(self, scheme: str, host: str, address: str, port: int, origin: Origin) -> Any:
         family = plain_socket.AF_INET6 if ":" in address else plain_socket.AF_INET
@@ -185,11 +283,15 @@ class HttpTransport:
         self.open_connections += 1
         return sock
 
-    def _wrap(self, sock: Any, host: str, origin: Origin) -> Any:
+    def _context(self) -> plain_ssl.SSLContext:
         if self._tls is None:
             self._tls = _tls_context(self._ca_bundle)
-        wrapped = self._tls.wrap_socket(
-            sock, server_hostname=host, session=self._tls_sessions.get(origin), do_handshake_on_connect=False
+        return self._tls
+
+    def _wrap(self, sock: Any, host: str, origin: Origin | None) -> Any:
+        session = None if origin is None else self._tls_sessions.get(origin)
+        wrapped = self._context().wrap_socket(
+            sock, server_hostname=host, session=session, do_handshake_on_connect=False
         )
         try:
             wrapped.do_handshake()
@@ -203,9 +305,8 @@ def _tls_context(ca_bundle: Path | None) -> plain_ssl.SSLContext:
     # By its class: gevent's `create_default_context` makes the library's blocking kind where nothing is patched.
     context: plain_ssl.SSLContext = ssl.SSLContext(plain_ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = plain_ssl.TLSVersion.TLSv1_2
-    if ca_bundle is None:
-        context.load_default_certs()
-    else:
+    context.load_default_certs()
+    if ca_bundle is not None:
         context.load_verify_locations(cafile=str(ca_bundle))
     return context
 
@@ -219,15 +320,16 @@ def _read_target(url: str, is_local: bool) -> tuple[Origin, bytes, bytes]:
     name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     host = name if is_default else f"{name}:{port}"
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    return (parts.scheme, parts.hostname, port, is_local), path.encode("ascii"), host.encode("ascii")
+    return (parts.scheme, parts.hostname, port, is_local, ""), path.encode("ascii"), host.encode("ascii")
 
 
-def _head(request: UpstreamRequest, path: bytes, host: bytes) -> bytes:
+def _head(request: UpstreamRequest, path: bytes, host: bytes, more: bytes) -> bytes:
     lines = [f"{name}: {value}\r\n" for name, value in request.headers]
-    return b"%b %b HTTP/1.1\r\nHost: %b\r\n%bContent-Length: %d\r\n\r\n" % (
+    return b"%b %b HTTP/1.1\r\nHost: %b\r\n%b%bContent-Length: %d\r\n\r\n" % (
         request.method.encode("ascii"),
         path,
         host,
+        more,
         "".join(lines).encode("latin-1"),
         len(request.body),
     )

@@ -1,4 +1,7 @@
-"""The price of every model at every provider: what the operator set, over imported lists, over what is built in."""
+"""The price of every model at every provider.
+
+What the operator set lies over what the provider says itself, that over imported lists, those over what is built in.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ from omniroute.money.tariff import Tariff, tariff_of
 from omniroute.records import PriceRow, PriceStep
 
 OVERRIDE: Final = "override"
+DECLARED: Final = "provider"
+"""What the provider's own model list says."""
 IMPORT: Final = "import"
 BUILTIN: Final = "builtin"
 TOKEN_PRICES: Final = (
@@ -30,7 +35,11 @@ _MOST_KEPT: Final = 4096
 """Models may be named by callers, so what is remembered about them is bounded."""
 
 Builtin = Callable[[str, str], PriceRow | None]
-"""The built-in price of a model at a provider."""
+"""The price of a model at a provider where it is no stored row: the built-in one, or the provider's own."""
+
+
+def _unpriced(_provider: str, _model: str) -> None:
+    return None
 
 
 class PriceBook:
@@ -40,11 +49,14 @@ class PriceBook:
     every length, unless it has steps of its own.
     """
 
-    __slots__ = ("_builtin", "_imported", "_overrides", "_tariffs")
+    __slots__ = ("_builtin", "_declared", "_imported", "_overrides", "_tariffs")
 
-    def __init__(self, rows: Iterable[PriceRow] = (), builtin: Builtin = lambda _provider, _model: None) -> None:
-        """`rows` are usable ones: see :func:`check`."""
+    def __init__(
+        self, rows: Iterable[PriceRow] = (), builtin: Builtin = _unpriced, declared: Builtin = _unpriced
+    ) -> None:
+        """`rows` are usable ones: see :func:`check`; `declared` has the prices of providers' own lists."""
         self._builtin = builtin
+        self._declared = declared
         self._overrides: dict[tuple[str, str], PriceRow] = {}
         self._imported: dict[tuple[str, str], PriceRow] = {}
         for row in rows:
@@ -64,9 +76,9 @@ class PriceBook:
 
     def row(self, provider_id: str, model: str) -> PriceRow | None:
         """Return the price in force in words, with the source of its top layer; None where nobody said."""
+        key = (provider_id, model)
         found = self._builtin(provider_id, model)
-        for layer in (self._imported, self._overrides):
-            row = layer.get((provider_id, model))
+        for row in (self._imported.get(key), self._declared(provider_id, model), self._overrides.get(key)):
             if row is not None:
                 found = row if found is None else _laid_over(row, found)
         return found

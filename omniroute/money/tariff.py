@@ -37,7 +37,7 @@ class Tariff:
 
     Attributes:
         id: changes with every change of the price; kept on the row of each request.
-        source: `override`, `import` or `builtin`.
+        source: `override`, `provider`, `import` or `builtin`.
         per_request, per_image, per_second: nano-USD for one.
         per_character: nano-USD per million characters.
         steps: (tokens, rates) in ascending order: the rates of the last step that a prompt exceeds hold for all of it.

@@ -18,7 +18,7 @@ def list_prices(catalogue: Catalogue) -> Builtin:
     return look_up
 
 
-def row_of(provider_id: str, model: str, price: Price) -> PriceRow:
+def row_of(provider_id: str, model: str, price: Price, source: str = BUILTIN) -> PriceRow:
     """Return a list price as a row of the price book."""
     prices = {name: getattr(price, name) for name in PRICES}
-    return PriceRow(provider_id, model, BUILTIN, valid_from=0.0, updated_at=0.0, **prices, tiers=price.tiers)
+    return PriceRow(provider_id, model, source, valid_from=0.0, updated_at=0.0, **prices, tiers=price.tiers)

@@ -204,9 +204,8 @@ def _profile_of(
         facts["context"] = known.context
         if known.input:
             facts["takes"] = frozenset(_MEDIA_OF[kind] for kind in known.input if kind in _MEDIA_OF)
-        if known.capabilities:
-            if "tools" not in known.capabilities:
-                facts["takes_tools"] = False
-            if "reasoning" not in known.capabilities:
-                facts["reasoning"] = ReasoningStyle.NONE
+        if known.lacks("tools"):
+            facts["takes_tools"] = False
+        if known.lacks("reasoning"):
+            facts["reasoning"] = ReasoningStyle.NONE
     return profile_for(wire_format, model, provider=provider_id, family=connection_id, **facts)

@@ -18,7 +18,7 @@ from omniroute.errors import InvalidRequest
 from omniroute.formats.wire import WireFormat
 from omniroute.providers.quota_endpoints import OWN_KEY, PLAIN_KEY
 from omniroute.providers.spec import PARAMETERS, AuthKind, Provider, Tier, fill
-from omniroute.providers.upstream import Deadlines, UpstreamRequest
+from omniroute.providers.upstream import NOBODY, Deadlines, Sender, UpstreamRequest
 from omniroute.records import Node, NodeType
 from omniroute.secret import Secret
 
@@ -115,6 +115,7 @@ class Endpoint:
     """What must not be shown to anyone, should the provider's answer repeat it."""
     is_local: bool = False
     is_operator: bool = False
+    sender: Sender = NOBODY
 
 
 def prepare(
@@ -123,6 +124,7 @@ def prepare(
     provider_data: Mapping[str, Any],
     *,
     secret_headers: Mapping[str, Secret] | None = None,
+    connection_id: str = "",
 ) -> dict[WireFormat, Endpoint]:
     """Return the endpoints of one connection by format.
 
@@ -137,6 +139,7 @@ def prepare(
     own_headers = tuple((name, value.reveal()) for name, value in (secret_headers or {}).items())
     secrets = ([credential] if credential is not None else []) + list((secret_headers or {}).values())
     hidden = tuple(secret.reveal().encode() for secret in secrets)
+    sender = Sender(provider.id, connection_id)
     endpoints = {}
     for wire_format, template in provider.urls.items():
         url = _fill_url(template, values)
@@ -146,7 +149,7 @@ def prepare(
         row_headers = {name.lower(): fill(value, values) for name, value in provider.headers.items()}
         endpoint = _endpoint(provider, wire_format, url, key_header=key_header, row=row_headers, own=own_headers)
         is_operator = provider.is_operator or base_url is not None
-        endpoints[wire_format] = replace(endpoint, secrets=hidden, is_operator=is_operator)
+        endpoints[wire_format] = replace(endpoint, secrets=hidden, is_operator=is_operator, sender=sender)
     return endpoints
 
 
@@ -243,6 +246,7 @@ def list_request(
     *,
     secret_headers: Mapping[str, Secret] | None = None,
     deadlines: Deadlines = _DEFAULT_DEADLINES,
+    connection_id: str = "",
 ) -> UpstreamRequest | None:
     """Return the request for the provider's model list, or None when it publishes none.
 
@@ -252,7 +256,10 @@ def list_request(
     if provider.models_url is None:
         return None
     key = _key_header(provider, credential)
-    return _get(provider, provider.models_url, key, provider_data, secret_headers=secret_headers, deadlines=deadlines)
+    sender = Sender(provider.id, connection_id)
+    return _get(
+        provider, provider.models_url, key, provider_data, sender, secret_headers=secret_headers, deadlines=deadlines
+    )
 
 
 def usage_request(
@@ -262,6 +269,7 @@ def usage_request(
     *,
     secret_headers: Mapping[str, Secret] | None = None,
     deadlines: Deadlines = _DEFAULT_DEADLINES,
+    connection_id: str = "",
 ) -> UpstreamRequest | None:
     """Return the request for the provider's report of quota or credit, or None when it has none.
 
@@ -275,7 +283,8 @@ def usage_request(
         template = "{key}" if shape in PLAIN_KEY else "Bearer {key}"
         provider = replace(provider, key_header=("Authorization", template))
     key = _key_header(provider, credential)
-    return _get(provider, url, key, provider_data, secret_headers=secret_headers, deadlines=deadlines)
+    sender = Sender(provider.id, connection_id)
+    return _get(provider, url, key, provider_data, sender, secret_headers=secret_headers, deadlines=deadlines)
 
 
 def _get(
@@ -283,6 +292,7 @@ def _get(
     template: str,
     key: Headers,
     provider_data: Mapping[str, Any],
+    sender: Sender,
     *,
     secret_headers: Mapping[str, Secret] | None,
     deadlines: Deadlines,
@@ -305,7 +315,7 @@ def _get(
         ("Accept-Encoding", "identity"),
     )
     is_operator = provider.is_operator or base_url is not None
-    return UpstreamRequest("GET", url, sent, b"", deadlines, provider.is_local, is_operator)
+    return UpstreamRequest("GET", url, sent, b"", deadlines, provider.is_local, is_operator, sender=sender)
 
 
 def _fill_url(template: str, values: Mapping[str, str]) -> str:
@@ -396,7 +406,8 @@ def build(
         headers = _with_client(endpoint, client_headers, endpoint.stream_fixed if stream else endpoint.fixed)
     else:
         headers = endpoint.stream_unasked if stream else endpoint.unasked
-    return UpstreamRequest("POST", url, headers, body, deadlines, endpoint.is_local, endpoint.is_operator, stream)
+    is_local, is_operator = endpoint.is_local, endpoint.is_operator
+    return UpstreamRequest("POST", url, headers, body, deadlines, is_local, is_operator, stream, sender=endpoint.sender)
 
 
 def _with_client(endpoint: Endpoint, client_headers: ClientHeaders, fixed: Headers) -> Headers:

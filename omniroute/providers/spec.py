@@ -99,6 +99,8 @@ class Model:
         context: window in tokens; None when nobody states it.
         formats: the formats it is served in, when that is fewer than its provider speaks.
         billing: `metered`, or `subscription`/`free` where the price is the list price and nothing is charged per token.
+        unstated: words of `capabilities` and `input` of which nobody says whether they hold; None where that is to be
+            told from which of the two is empty.
     """
 
     id: str
@@ -112,6 +114,13 @@ class Model:
     formats: tuple[WireFormat, ...] = ()
     price: Price | None = None
     billing: str = "metered"
+    unstated: tuple[str, ...] | None = None
+
+    def lacks(self, capability: str) -> bool:
+        """Say whether it is stated that the model cannot do something."""
+        if self.unstated is not None:
+            return capability not in self.capabilities and capability not in self.unstated
+        return bool(self.capabilities) and capability not in self.capabilities
 
     @property
     def is_free(self) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,27 @@ class Deadlines:
 
 
 @dataclass(frozen=True, slots=True)
+class Sender:
+    """On whose behalf a request leaves: the way that it takes depends on that.
+
+    Attributes:
+        provider: provider or node id.
+        connection: connection id.
+        key: row id of the API key.
+        combo: id of the combo that was asked for.
+    """
+
+    provider: str = ""
+    connection: str = ""
+    key: str = ""
+    combo: str = ""
+
+
+NOBODY: Final = Sender()
+"""Of what the server asks for itself."""
+
+
+@dataclass(frozen=True, slots=True)
 class UpstreamRequest:
     """One HTTP request to a provider, complete with its credential.
 
@@ -38,6 +60,7 @@ class UpstreamRequest:
         is_operator: the URL was supplied by the operator (a node), not fixed by a catalogue row.
         stream: the caller will read the answer piece by piece.
         addresses: where the host was found and allowed already: the connection goes there, without another look-up.
+        sender: on whose behalf it leaves.
     """
 
     method: str
@@ -49,3 +72,9 @@ class UpstreamRequest:
     is_operator: bool = False
     stream: bool = False
     addresses: tuple[str, ...] = ()
+    sender: Sender = NOBODY
+
+
+def on_behalf(request: UpstreamRequest, *, key: str = "", combo: str = "") -> UpstreamRequest:
+    """Return a request that says for which API key and combo it is made."""
+    return replace(request, sender=replace(request.sender, key=key, combo=combo))

@@ -56,24 +56,29 @@ def order_accounts(
     *,
     is_sticky_allowed: bool = True,
     config: ComboConfig = DEFAULTS,
+    full: Collection[str] | None = None,
 ) -> AccountOrdering:
     """Return the accounts that may serve an option in the order of its provider's strategy.
 
     A bound session finds its connection at the head. One that is not bound yet is drawn to one of those that share the
     best place, the same one in every worker.
 
-    `accounts` are those that may serve, by (priority, creation); `config` says what is held in reserve.
+    `accounts` are those that may serve, by (priority, creation); `config` says what is held in reserve; `full` are
+    those that have no place free this instant, None where nobody has looked yet.
     """
     if len(accounts) <= 1:
         return tuple.__new__(AccountOrdering, (accounts, (), False))  # a third of the time of its own constructor
     strategy, sticky_limit = asked.rules.of(option.provider)
     session = binding_session(option, asked) if is_sticky_allowed else None
-    if session is None:
-        if strategy is _FILL_FIRST:  # so it is for most options of most requests, and nobody asks for places
-            return tuple.__new__(AccountOrdering, (_behind(_full(accounts, asked), accounts), (), False))
-        if strategy is AccountStrategy.ROUND_ROBIN:
-            return _round_robin(option.provider, accounts, sticky_limit, asked)
-    order, place_of = _ordered(strategy, option, accounts, asked, config)
+    if strategy is _FILL_FIRST:  # so it is for most options of most requests, and nobody asks for places
+        full = _full(accounts, asked) if full is None else full
+        if session is None:
+            return tuple.__new__(AccountOrdering, (_behind(full, accounts), (), False))
+        if not full:
+            return _bound_in_list(option, accounts, session, asked)
+    elif session is None and strategy is AccountStrategy.ROUND_ROBIN:
+        return _round_robin(option.provider, accounts, sticky_limit, asked)
+    order, place_of = _ordered(strategy, option, accounts, asked, config, full=full)
     if session is None:
         return AccountOrdering(order)
     binding = asked.view.binding(session, option.provider)
@@ -88,13 +93,34 @@ def order_accounts(
     return AccountOrdering(_with_head(next(one for one in order if one.id == drawn_to), order))
 
 
+def _bound_in_list(option: Option, accounts: Sequence[Account], session: str, asked: Asked) -> AccountOrdering:
+    """Return the list as it stands, led by who the session is bound or else, among the first of equals, drawn to."""
+    binding = asked.view.binding(session, option.provider)
+    if binding is not None:
+        for one in accounts:
+            if one.id == binding.connection_id:
+                return tuple.__new__(AccountOrdering, (_with_head(one, accounts), (), True))
+    best = accounts[0].priority
+    equals = [one.id for one in accounts if one.priority == best]
+    if len(equals) == 1:  # nobody else to be drawn to
+        return tuple.__new__(AccountOrdering, (accounts, (), False))
+    drawn_to = favourite(session, equals)
+    return AccountOrdering(_with_head(next(one for one in accounts if one.id == drawn_to), accounts))
+
+
 def _ordered(
-    strategy: AccountStrategy, option: Option, accounts: Sequence[Account], asked: Asked, config: ComboConfig
+    strategy: AccountStrategy,
+    option: Option,
+    accounts: Sequence[Account],
+    asked: Asked,
+    config: ComboConfig,
+    *,
+    full: Collection[str] | None,
 ) -> tuple[Sequence[Account], PlaceOf]:
     """Return the accounts in order, and what says the place of each."""
     match strategy:
         case AccountStrategy.FILL_FIRST:
-            return _fill_first(accounts, asked)
+            return _fill_first(accounts, _full(accounts, asked) if full is None else full)
         case AccountStrategy.ROUND_ROBIN:
             return accounts, _shared_place
         case AccountStrategy.P2C:
@@ -115,9 +141,8 @@ def _shared_place(_account: Account) -> Place:
     return ()
 
 
-def _fill_first(accounts: Sequence[Account], asked: Asked) -> tuple[Sequence[Account], PlaceOf]:
+def _fill_first(accounts: Sequence[Account], full: Collection[str]) -> tuple[Sequence[Account], PlaceOf]:
     """Take the list from the top, past those that have no place free this instant."""
-    full = _full(accounts, asked)
     return _behind(full, accounts), lambda one: (one.id in full, one.priority)
 
 
@@ -195,5 +220,5 @@ def _may_stay(place: Place, best: Place) -> bool:
     return place[0] is not Class.RESERVE or best[0] is Class.RESERVE
 
 
-def _with_head(head: Account, order: Sequence[Account]) -> tuple[Account, ...]:
-    return (head, *(one for one in order if one.id != head.id))
+def _with_head(head: Account, order: Sequence[Account]) -> Sequence[Account]:
+    return order if head is order[0] else (head, *(one for one in order if one.id != head.id))

@@ -6,8 +6,9 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from msgspec import Struct
+
 from omniroute.routing.options import Account, AccountStrategy, Features, Option
-from omniroute.routing.values import value
 from omniroute.routing.view import View
 
 DEFAULT_STICKY_LIMIT = 3
@@ -50,8 +51,7 @@ class AccountRules:
         return self.by_provider.get(provider) or (self.strategy, self.sticky_limit)
 
 
-@value(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """Everything that a plan depends on beside the block; two equal ones give equal plans.
 
     Attributes:

@@ -22,13 +22,48 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
-from enum import Enum, StrEnum
+from enum import Enum
 from typing import Final
 
 from omniroute.routing.failures import INVALID_ANSWER, Failure, FailureClass, Scope, Success
-from omniroute.routing.options import Account, Option
+from omniroute.routing.options import Option
+from omniroute.routing.outcomes import (
+    Alone,
+    Attempt,
+    Candidate,
+    Kind,
+    Lagging,
+    Limits,
+    Outcome,
+    PassedOver,
+    Raced,
+    Step,
+    Steps,
+    Surroundings,
+    Tried,
+    Verdict,
+    Wait,
+)
 from omniroute.routing.plan import WAITABLE, Entry, Exclusion, Plan, Reason, Seat
-from omniroute.routing.values import value
+
+__all__ = [
+    "Alone",
+    "Attempt",
+    "Candidate",
+    "Kind",
+    "Lagging",
+    "Limits",
+    "Outcome",
+    "PassedOver",
+    "Raced",
+    "Step",
+    "Steps",
+    "Surroundings",
+    "Tried",
+    "Verdict",
+    "Wait",
+    "attempts",
+]
 
 _MOST_OTHER_PROVIDERS: Final = 2
 """Providers that may see a request after one has called it malformed: a quirk of translation may be to blame."""
@@ -50,167 +85,37 @@ _MOMENTS: Final = 3
 """So many waits that are shorter than that are not counted as rounds."""
 
 
-class Kind(StrEnum):
-    """Why an attempt is made."""
-
-    NORMAL = "normal"
-    RETRY = "retry"
-    HEDGE = "hedge"
-    PROBE = "probe"
-    CONTINUATION = "continuation"
-
-
-@value(frozen=True, slots=True)
-class Candidate:
-    """A target together with the account that is to serve it."""
-
-    entry: Entry
-    seat: Seat
-
-    @property
-    def option(self) -> Option:
-        """The model at its provider."""
-        return self.entry.option
-
-    @property
-    def account(self) -> Account:
-        """The connection."""
-        return self.seat.account
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """What tells candidates apart."""
-        return self.entry.option.name, self.seat.account.id
-
-
-@value(frozen=True, slots=True)
-class Attempt:
-    """Try this candidate now.
-
-    Attributes:
-        number: counts from 1 over the whole request.
-        patience_s: how long to wait for its pacing or a free place; 0 passes it over.
-    """
-
-    candidate: Candidate
-    number: int
-    kind: Kind = Kind.NORMAL
-    patience_s: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """Do nothing for so long; `reason` is `retry`, `set`, `fallback` or `cooldown`."""
-
-    seconds: float
-    reason: str
-
-
-@value(frozen=True, slots=True)
-class PassedOver:
-    """The candidate was not asked: no grant, no free place, or somebody else tries it first."""
-
-    exclusion: Exclusion
-
-
-@dataclass(frozen=True, slots=True)
-class Lagging:
-    """The attempt is slow to begin: may somebody else be asked beside it?"""
-
-
-@dataclass(frozen=True, slots=True)
-class Alone:
-    """Nobody may be asked beside the slow attempt: tell what comes of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Raced:
-    """What came of a slow attempt and of the hedge beside it: where one served, the other one was cancelled.
-
-    Attributes:
-        hedge: None when the slow one ended before the hedge could start.
-    """
-
-    head: Success | Failure | PassedOver
-    hedge: Success | Failure | PassedOver | None
-
-
-Outcome = Success | Failure | PassedOver | Lagging | Raced
-Step = Attempt | Wait | Alone
-Steps = Generator[Step, Outcome | None, None]
-
-
-@dataclass(frozen=True, slots=True)
-class Tried:
-    """One failed attempt, for the log and for choosing the error that the caller sees."""
-
-    candidate: Candidate
-    failure: Failure
-
-
-@value(frozen=True, slots=True)
-class Limits:
-    """Bounds of one request; see the settings of combos and of resilience."""
-
-    max_attempts: int = 12
-    max_retries: int = 1
-    retry_delay_s: float = 2.0
-    failover_before_retry: bool = True
-    max_set_retries: int = 0
-    set_retry_delay_s: float = 2.0
-    fallback_delay_s: float = 0.0
-    queue_wait_s: float = 15.0
-    waits_for_cooldown: bool = True
-    longest_wait_s: float = 30.0
-    wait_rounds: int = 2
-    wait_budget_s: float = 60.0
-    passes_content_policy: bool = False
-
-
-@value(frozen=True, slots=True)
-class Verdict:
-    """What came of the loop: every failure in order, and who was passed over.
-
-    Attributes:
-        free_at: when the first of those that merely rest may serve (epoch seconds); None when nobody does.
-        waited_s: the sum of all waits for cooldowns.
-    """
-
-    tried: tuple[Tried, ...]
-    passed_over: tuple[Exclusion, ...] = ()
-    free_at: float | None = None
-    waited_s: float = 0.0
-    is_served: bool = False
-
-
-@value(frozen=True, slots=True)
-class Surroundings:
-    """What the loop asks the world for.
-
-    Attributes:
-        now: epoch seconds.
-        left: seconds until the request's deadline.
-        check: whether a candidate may still be tried, by fresh health.
-        again: a new plan after a wait.
-        chain: the operator's fallback chain for this request; () when there is none.
-        may_hedge: whether a candidate may be asked beside a slow one.
-    """
-
-    now: Callable[[], float]
-    left: Callable[[], float]
-    check: Callable[[Entry, Account], Seat | Exclusion]
-    again: Callable[[], Plan]
-    chain: Callable[[], Sequence[Entry]] = tuple
-    may_hedge: Callable[[Entry, Account], bool] = lambda _entry, _account: False
-
-
 def attempts(
     plan: Plan, limits: Limits, around: Surroundings, *, rng: Callable[[], random.Random]
 ) -> Generator[Step, Outcome | None, Verdict]:
     """Yield attempts and waits until one serves or none may follow; return everything that happened."""
-    loop = _Loop(limits, around, rng)
+    told: Outcome | None = None
+    entry = plan.entries[0] if plan.entries else None
+    if entry is not None and entry.seats and limits.max_attempts > 0 and around.left() > 0:
+        # Nearly always the head serves: what the loop keeps in mind of failures is only made when there is one.
+        seat = entry.seats[0]
+        told = yield Attempt(Candidate(entry, seat), 1, _kind_of(seat), _patience_of_head(entry, limits))
+        if isinstance(told, Success):
+            return _SERVED
+    loop = _Loop(limits, around, rng, told)
     yield from loop.run(plan)
     return loop.verdict()
+
+
+_SERVED: Final = Verdict((), is_served=True)
+
+
+def _kind_of(seat: Seat) -> Kind:
+    return Kind.PROBE if seat.probes else Kind.NORMAL
+
+
+def _patience_of_head(entry: Entry, limits: Limits) -> float:
+    """Return how long to wait for an account of an entry where it is the only one."""
+    return _patience(entry, limits) if entry.waits_when_paced and len(entry.seats) == 1 else 0.0
+
+
+def _patience(entry: Entry, limits: Limits) -> float:
+    return min(limits.queue_wait_s, entry.config.queue_timeout_ms / 1000)
 
 
 class _Fate(Enum):
@@ -227,6 +132,8 @@ class _Loop:
     limits: Limits
     around: Surroundings
     rng: Callable[[], random.Random]
+    told: Outcome | None = None
+    """What came of the head, which was tried before there was a loop."""
     tried: list[Tried] = field(default_factory=list)
     passed_over: list[Exclusion] = field(default_factory=list)
     is_over: bool = False
@@ -312,9 +219,8 @@ class _Loop:
             if self._is_ruled_out(entry) or (may_defer and self._is_down(entry)):
                 return
             candidate = Candidate(entry, seat)
-            patience = self._patience(entry) if is_only and entry.waits_when_paced else 0.0
             before = len(self.passed_over)
-            fate = yield from self._try(candidate, patience)
+            fate = yield from self._try(candidate, _patience_of_head(entry, self.limits))
             if not self.is_over and self._is_worth_repeating_now():
                 fate = yield from self._repeat()
             if self.is_over or fate is _Fate.NEXT_TARGET:
@@ -323,7 +229,7 @@ class _Loop:
                 waiting.append((self.passed_over[before].until or 0.0, candidate))
         if waiting and entry.waits_when_paced and not is_only:
             _, candidate = min(waiting, key=lambda one: one[0])
-            fate = yield from self._try(candidate, self._patience(entry))
+            fate = yield from self._try(candidate, _patience(entry, self.limits))
         elif not is_only or not entry.waits_when_paced:
             paced.extend(waiting)
 
@@ -352,9 +258,6 @@ class _Loop:
         self.transients.pop(key, None)
         return fate
 
-    def _patience(self, entry: Entry) -> float:
-        return min(self.limits.queue_wait_s, entry.config.queue_timeout_ms / 1000)
-
     def _try(
         self, candidate: Candidate, patience_s: float, kind: Kind = Kind.NORMAL
     ) -> Generator[Step, Outcome | None, _Fate]:
@@ -369,14 +272,16 @@ class _Loop:
                 return _Fate.NEXT_ACCOUNT
             if isinstance(checked, Seat):
                 candidate = Candidate(entry, checked)
-        if self.number >= self.limits.max_attempts or self.around.left() <= 0:
-            self.is_over = True
-            return _Fate.STOP
-        if self.number and self.limits.fallback_delay_s and kind is Kind.NORMAL:
-            yield from self._pause(self.limits.fallback_delay_s, "fallback")
-        if candidate.seat.probes and kind is Kind.NORMAL:
-            kind = Kind.PROBE
-        outcome = yield Attempt(candidate, self.number + 1, kind, patience_s)
+        outcome, self.told = self.told, None
+        if outcome is None:
+            if self.number >= self.limits.max_attempts or self.around.left() <= 0:
+                self.is_over = True
+                return _Fate.STOP
+            if self.number and self.limits.fallback_delay_s and kind is Kind.NORMAL:
+                yield from self._pause(self.limits.fallback_delay_s, "fallback")
+            if kind is Kind.NORMAL:
+                kind = _kind_of(candidate.seat)
+            outcome = yield Attempt(candidate, self.number + 1, kind, patience_s)
         if isinstance(outcome, Lagging):
             outcome = yield from self._beside(candidate)
         if isinstance(outcome, PassedOver):

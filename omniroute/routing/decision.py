@@ -4,8 +4,11 @@ Theory. A plan is a function of a block, the features of the request, the answer
 the rules; so a record that holds those can be decided again, bit for bit. It has two kinds of parts. The *ground* is
 what stays the same until the configuration changes: the block with its options and accounts, and the rules. It is the
 larger part, encoded once and shared by all requests that it serves. The *decision* is what differs from one request to
-the next. A body is a JSON array of the decision and its grounds; stored, each of them is compressed by itself, so that
-a ground is compressed once as well.
+the next. A body is a JSON array of the decision and its ground; where there are more grounds, or none, their number
+stands in front, but for the first version. Stored, each part is compressed by itself, so that a ground is compressed
+once as well.
+
+Most plans are the list of their block as it stands. Such an outline only says so, and is written out when it is read.
 
 Names inside are those of the fields in `routing/`; `decision_document.py` renders the public form.
 """
@@ -22,11 +25,11 @@ import msgspec
 
 from omniroute.routing.asked import AccountRules
 from omniroute.routing.config import ComboConfig
-from omniroute.routing.options import Account, Block, Features, Option, Rates, Step
+from omniroute.routing.options import Account, Block, Features, Option, Rates, Step, Strategy
 from omniroute.routing.plan import Entry, Exclusion, Plan
 from omniroute.routing.view import Binding, Breaker, Figures, Load, Rest
 
-VERSION: Final = 1
+VERSION: Final = 2
 MOST_CANDIDATES: Final = 64
 """Targets with one connection each that a record names in full."""
 MOST_EXCLUSIONS: Final = 128
@@ -82,6 +85,10 @@ class Outline(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Scope, kind, value, and whether it is kept only at the end."""
     is_sticky: bool = False
     warnings: list[str] = []
+    is_listed: bool = False
+    """The places are the steps of the block as they are listed, each with all its connections. Only while stored."""
+    moved: list[tuple[int, list[int]]] = []
+    """Of those the ones with another order: the place, and the connections by their numbers in the list."""
 
 
 class Round(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -203,6 +210,64 @@ class Record:
 # --- outlines ------------------------------------------------------------------------------------------------------
 
 _encode: Final = msgspec.json.Encoder().encode
+
+
+def recorded_outline(plan: Plan) -> tuple[Outline, tuple[int, int], str | None]:
+    """Return what :func:`outline_of` does, in the shorter form where there is one: see :func:`written_out`."""
+    listing = plan.listing
+    if not listing or plan.exclusions or plan.scores:
+        return outline_of(plan)
+    if plan.entries is listing and not plan.intents and not plan.is_sticky and not plan.warnings:  # nearly always
+        return _AS_LISTED[plan.strategy], _NOTHING_CUT, None
+    intents = [(intent.scope, intent.kind, intent.value, intent.is_at_end) for intent in plan.intents]
+    warnings = list(plan.warnings)
+    moved = [
+        (place, _numbers(entry, listing[place]))
+        for place, entry in enumerate(plan.entries)
+        if entry is not listing[place]
+    ]
+    return (
+        Outline(plan.strategy, _EMPTY, _EMPTY, _EMPTY, intents, plan.is_sticky, warnings, True, moved),
+        _NOTHING_CUT,
+        None,
+    )
+
+
+_AS_LISTED: Final = {strategy: Outline(strategy, is_listed=True) for strategy in Strategy}
+
+
+def _numbers(entry: Entry, listed: Entry) -> list[int]:
+    numbers = {seat.account.id: number for number, seat in enumerate(listed.seats)}
+    return [numbers[seat.account.id] for seat in entry.seats]
+
+
+def written_out(decision: Decision, grounds: Sequence[Ground]) -> Decision:
+    """Return a decision whose outlines name their places.
+
+    Raises:
+        ValueError: there are no grounds to find them in.
+    """
+    if not any(planned.outline.is_listed for planned in decision.rounds):
+        return decision
+    rounds = [_written_out(planned, grounds) if planned.outline.is_listed else planned for planned in decision.rounds]
+    return msgspec.structs.replace(decision, rounds=rounds)
+
+
+def _written_out(planned: Round, grounds: Sequence[Ground]) -> Round:
+    if planned.ground is None or planned.ground >= len(grounds):
+        raise ValueError("The decision record has lost its ground.")
+    block, moved = grounds[planned.ground].block, dict(planned.outline.moved)
+    waits = block.strategy is Strategy.PRIORITY
+    places = []
+    for number, step in enumerate(block.steps):
+        if step.option is None:
+            raise ValueError("The decision record has another ground.")
+        accounts = [account.id for account in step.option.accounts]
+        if number in moved:
+            accounts = [accounts[place] for place in moved[number]]
+        places.append(Place(step.option.name, step.id, waits, accounts))
+    outline = msgspec.structs.replace(planned.outline, places=places, is_listed=False, moved=_EMPTY)
+    return msgspec.structs.replace(planned, outline=outline)
 
 
 def outline_of(plan: Plan) -> tuple[Outline, tuple[int, int], str | None]:
@@ -446,7 +511,6 @@ def content_hash(encoded: bytes) -> str:
 
 # --- bodies --------------------------------------------------------------------------------------------------------
 
-_skip: Final = msgspec.json.Decoder(msgspec.Raw).decode
 _split: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 decision_from: Final = msgspec.json.Decoder(Decision).decode
 """Return the decision that some JSON holds; raises ValueError for other JSON."""
@@ -454,7 +518,9 @@ decision_from: Final = msgspec.json.Decoder(Decision).decode
 
 def body_of(decision: bytes, grounds: Sequence[bytes]) -> bytes:
     """Return the body of a record from its encoded parts."""
-    return b"[" + b",".join((decision, *grounds)) + b"]"
+    if len(grounds) == 1:
+        return b"[%b,%b]" % (decision, grounds[0])
+    return b"[%d,%b]" % (len(grounds), b",".join((decision, *grounds)))
 
 
 def parts_of(body: bytes) -> tuple[bytes, list[bytes]]:
@@ -464,18 +530,11 @@ def parts_of(body: bytes) -> tuple[bytes, list[bytes]]:
         ValueError: it is no body.
     """
     parts = [bytes(part) for part in _split(body)]
+    if parts and parts[0].isdigit():
+        del parts[0]
     if not parts:
         raise ValueError("The decision record is empty.")
     return parts[0], parts[1:]
-
-
-def is_decision(encoded: bytes) -> bool:
-    """Say whether this is one JSON value and nothing more, as an encoded decision is."""
-    try:
-        _skip(encoded)
-    except ValueError:
-        return False
-    return True
 
 
 def record_from(body: bytes) -> Record:
@@ -484,13 +543,14 @@ def record_from(body: bytes) -> Record:
     Raises:
         ValueError: it is no body.
     """
-    decision, grounds = parts_of(body)
-    return Record(decision_from(decision), tuple(ground_from(ground) for ground in grounds))
+    encoded, rest = parts_of(body)
+    grounds = tuple(ground_from(ground) for ground in rest)
+    return Record(written_out(decision_from(encoded), grounds), grounds)
 
 
-def reduced(decision: bytes) -> bytes:
-    """Return an encoded decision without its grounds and the numbers that only replays need."""
-    whole = decision_from(decision)
+def reduced(body: bytes) -> bytes:
+    """Return the encoded decision of a body, to be kept without its grounds and the numbers that only replays need."""
+    whole = record_from(body).decision
     rounds = [
         msgspec.structs.replace(planned, ground=None, answers=Answers(), forbidden={}) for planned in whole.rounds
     ]

@@ -10,11 +10,14 @@ from typing import Any, Final
 import msgspec
 
 from omniroute.routing.config import KEYS
-from omniroute.routing.decision import VERSION, Record, Round, Try
+from omniroute.routing.decision import Record, Round, Try
 from omniroute.routing.options import Block, Option
 from omniroute.routing.prices import NANO
 from omniroute.routing.replay import Kept, is_replayable
 from omniroute.routing.view import CLOSED, IDLE, UNKNOWN
+
+_VERSION: Final = 1
+"""Of the public form."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,7 @@ def document(record: Record, *, api_key_id: str | None = None) -> dict[str, Any]
     providers = {option.name: option.provider for one in record.grounds for option in options_of(one.block)}
     ground = record.ground
     body: dict[str, Any] = {
-        "v": VERSION,
+        "v": _VERSION,
         "requestId": decision.request_id,
         "at": iso_time(planned.now),
         "clock": {"now": planned.now, "monotonicStart": decision.started},

@@ -176,7 +176,7 @@ def misfit(option: Option, features: Features, block: Block) -> Exclusion | None
     if needs and option.capabilities is not None:
         lacking = needs - option.capabilities
         if block.strategy is not Strategy.AUTO:  # who lists a model wants it, also where it cannot think harder
-            lacking -= _WISHES
+            lacking -= WISHES
         if lacking:
             return Exclusion(option.name, f"{Reason.CAPABILITY}:{min(lacking)}")
     window, least = option.planned_window, block.config.min_context_window
@@ -190,7 +190,7 @@ def misfit(option: Option, features: Features, block: Block) -> Exclusion | None
     return None
 
 
-_WISHES: Final = frozenset({Need.REASONING})
+WISHES: Final = frozenset({Need.REASONING})
 """Needs that only scores look at."""
 
 

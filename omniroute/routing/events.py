@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
 
+from msgspec import Struct
+
 from omniroute.routing.failures import Failure
 from omniroute.routing.marks import Key
 from omniroute.routing.options import Account, AuthClass
-from omniroute.routing.values import value
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +30,7 @@ class AttemptFailed:
     in_flight: int = field(default=0, kw_only=True)
 
 
-@value(frozen=True, slots=True)
-class AttemptServed:
+class AttemptServed(Struct, frozen=True, gc=False):
     """An attempt served.
 
     Attributes:
@@ -40,8 +40,8 @@ class AttemptServed:
 
     account: Account
     model: str
-    started_at: float = field(default=math.inf, kw_only=True)
-    paused_until: float | None = field(default=None, kw_only=True)
+    started_at: float = math.inf
+    paused_until: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +58,11 @@ class ProviderFailed:
     started_at: float = field(default=math.inf, kw_only=True)
 
 
-@value(frozen=True, slots=True)
-class ProviderServed:
+class ProviderServed(Struct, frozen=True, gc=False):
     """A request was served by a provider."""
 
     provider: str
-    started_at: float = field(default=math.inf, kw_only=True)
+    started_at: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,16 +17,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from enum import IntEnum
 from typing import Final
+
+from msgspec import Struct, structs
 
 from omniroute.routing.asked import Asked
 from omniroute.routing.config import ComboConfig
 from omniroute.routing.families import binds
 from omniroute.routing.options import Account, Option
 from omniroute.routing.prices import estimate_nano
-from omniroute.routing.values import value
 from omniroute.routing.view import Load, QuotaWindow
 
 SUBSCRIPTION: Final = "subscription"
@@ -51,8 +51,7 @@ class Class(IntEnum):
     RESERVE = 4
 
 
-@value(frozen=True, slots=True)
-class Standing:
+class Standing(Struct, frozen=True, gc=False):
     """Where a candidate stands.
 
     Attributes:
@@ -143,7 +142,7 @@ def known_windows(windows: Iterable[QuotaWindow], now: float, model: str) -> Ite
 
 def is_cut_off(window: QuotaWindow, percent: float, now: float, model: str) -> bool:
     """Say whether a model is to be left alone because a window has been used up to a percentage, until its reset."""
-    known = next(known_windows((replace(window, kind=""),), now, model), None)
+    known = next(known_windows((structs.replace(window, kind=""),), now, model), None)
     return known is not None and _used(known) * 100 >= percent
 
 

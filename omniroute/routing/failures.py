@@ -88,6 +88,8 @@ class Success:
     """The attempt served, or its answer has begun to reach the client."""
 
 
+PROXY_FAILED: Final = "proxy"
+"""Kind of what an outbound proxy is to blame for: neither provider nor account has seen anything."""
 INVALID_ANSWER: Final = "invalid_answer"
 """Kind of an answer that came whole, and is not what the operator asks for."""
 # Transient or unknown, and still no sign that the provider is down: the model stumbled over a tool call, two requests

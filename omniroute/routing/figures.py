@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from omniroute.routing.values import value
+from msgspec import Struct
+
 from omniroute.routing.view import UNKNOWN, Figures
 
 RATIO_MINUTES: Final = 15
@@ -39,8 +40,7 @@ Percentiles = tuple[float, float]
 """The median and the 95th percentile."""
 
 
-@value(frozen=True, slots=True)
-class Digest:
+class Digest(Struct, frozen=True, gc=False):
     """What one worker knows about an option, small enough to be shown to the others.
 
     Attributes:

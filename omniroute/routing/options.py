@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
+from msgspec import Struct
+
 from omniroute.routing.config import DEFAULTS, ComboConfig
-from omniroute.routing.values import value
 
 ASSUMED_WINDOW: Final = 128_000
-"""Tokens that an unknown context window counts as where a plan needs a number."""
+"""Tokens that an unknown context window counts as where a plan needs a number, unless the operator assumes others."""
 
 
 class AuthClass(StrEnum):
@@ -131,6 +132,7 @@ class Option:
         is_loopback: runs on this machine or a private network.
         effort: how hard to think, where the name says so.
         fitness: how good the model is at general, coding and reasoning tasks, 0 to 1; None is not known.
+        assumed_window: what an unknown window counts as where a plan needs a number.
         handles: what the caller hangs on it, by account id; nothing here looks inside.
     """
 
@@ -148,6 +150,7 @@ class Option:
     has_prompt_cache: bool = False
     effort: str | None = None
     fitness: tuple[float, float, float] | None = None
+    assumed_window: int = ASSUMED_WINDOW
     handles: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -159,7 +162,7 @@ class Option:
     @property
     def planned_window(self) -> int:
         """The window as a number to plan with."""
-        return self.window or ASSUMED_WINDOW
+        return self.window or self.assumed_window
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,14 +208,13 @@ class Block:
     policy_hash: str = ""
 
 
-@value(frozen=True, slots=True)
-class Features:
+class Features(Struct, frozen=True, omit_defaults=True, gc=False):
     """What one request is like.
 
     Attributes:
         estimated_input: tokens, text, images and tool schemas together.
         max_output: tokens asked for; None when the request does not say.
-        session: HMAC of key and session value; None without a session.
+        session: a keyed hash of the API key's id and the session's value; None without a session.
         is_explicit_session: the caller named it, rather than that it was derived from the text.
         budget_nano: highest cost in nano-USD; None without one.
         connection_id: the only connection that may serve, because the caller named it or an id belongs to it.

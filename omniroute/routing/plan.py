@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
 from enum import StrEnum
 from typing import Any
 
+from msgspec import Struct, field
+
 from omniroute.routing.config import DEFAULTS, ComboConfig
 from omniroute.routing.options import Account, Option, Strategy
-from omniroute.routing.values import value
 
 
 class Reason(StrEnum):
@@ -52,8 +52,7 @@ WAITABLE = frozenset({Reason.COOLING, Reason.LOCKED_OUT, Reason.CONCURRENCY_FULL
 """Reasons that pass by themselves soon enough to be waited for."""
 
 
-@value(frozen=True, slots=True)
-class Exclusion:
+class Exclusion(Struct, frozen=True, gc=False):
     """A target, or one connection of it, that is left out. `until` is epoch seconds; None is not known or never."""
 
     target: str
@@ -63,8 +62,7 @@ class Exclusion:
     detail: str | None = None
 
 
-@value(frozen=True, slots=True)
-class Scored:
+class Scored(Struct, frozen=True, gc=False):
     """A target's score and what it is made of: (value, weight, known) by factor."""
 
     target: str
@@ -72,16 +70,14 @@ class Scored:
     factors: Mapping[str, tuple[float, float, bool]] = field(default_factory=dict)
 
 
-@value(frozen=True, slots=True)
-class Probe:
+class Probe(Struct, frozen=True, gc=False):
     """What has to be won before an attempt may start: only one request at a time tries something that rested."""
 
     scope: str
     """`provider:<id>`, `connection:<id>`, `model:<connection>:<model>` or `score:<option>`."""
 
 
-@value(frozen=True, slots=True)
-class Seat:
+class Seat(Struct, frozen=True, gc=False):
     """One account of a target in a plan.
 
     Attributes:
@@ -93,8 +89,7 @@ class Seat:
     rests: Exclusion | None = None
 
 
-@value(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True, gc=False):
     """One target of a plan with its accounts in order.
 
     Attributes:
@@ -112,8 +107,7 @@ class Entry:
     config: ComboConfig = DEFAULTS
 
 
-@value(frozen=True, slots=True)
-class Intent:
+class Intent(Struct, frozen=True, gc=False):
     """What the caller shall keep for the next plan: a JSON value under a scope and kind.
 
     Attributes:
@@ -126,8 +120,7 @@ class Intent:
     is_at_end: bool = False
 
 
-@value(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True, gc=False):
     """Ordered targets, each with ordered accounts, and everything that explains them."""
 
     entries: tuple[Entry, ...]
@@ -140,3 +133,6 @@ class Plan:
     warnings: tuple[str, ...] = ()
     is_over_budget: bool = False
     """A strict budget has left nobody."""
+    listing: tuple[Entry, ...] = ()
+    """Every step of the block with all its accounts, in the order of the list, where that is what was planned but for
+    the order of some accounts: then it need not be written down."""

@@ -7,9 +7,11 @@ the accounts of the steps that lead are expanded: nobody gets as far as the hund
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec import Struct
 
 from omniroute.routing.accounts import order_accounts
 from omniroute.routing.asked import Asked
@@ -18,12 +20,11 @@ from omniroute.routing.eligibility import Eligibility, misfit
 from omniroute.routing.expiring import is_withheld
 from omniroute.routing.options import Account, Block, Option, Step, Strategy
 from omniroute.routing.plan import Entry, Exclusion, Intent, Plan, Probe, Reason, Scored, Seat
+from omniroute.routing.prepared import EXPANDED, MOST_SCORED, Prepared, Ready, is_alone
 from omniroute.routing.prices import budget_of, within_budget
 from omniroute.routing.strategies import order_steps
+from omniroute.routing.view import NOBODY
 
-MOST_SCORED: Final = 200
-EXPANDED: Final = 16
-"""Steps at the head whose accounts are all looked at; behind them the first that may serve is enough."""
 _MOST_EXCLUSIONS: Final = 512
 _NEVER: Final = "never"
 _FEW: Final = 4
@@ -35,10 +36,16 @@ _LIFTED: Final = frozenset({Reason.CONTEXT_TOO_SMALL, Reason.OUTPUT_TOO_SMALL})
 """Misfits that estimates may be wrong about: where nobody is left, the largest is asked, and says the true numbers."""
 
 
-def plan(block: Block, asked: Asked) -> Plan:
-    """Return who is to be tried for a request, in order, with everything that explains it."""
+def plan(block: Block, asked: Asked, prepared: Prepared | None = None) -> Plan:
+    """Return who is to be tried for a request, in order, with everything that explains it.
+
+    `prepared` is what is known of this block under the rules of `asked`; with it the same plan is made faster.
+    """
+    listed = None if prepared is None else _listed(prepared, asked)
+    if listed is not None:
+        return listed
     planner = _Planner(asked)
-    entries = planner.with_fallback(planner.entries_of(block, is_alone=_is_alone(block)))
+    entries = planner.with_fallback(planner.entries_of(block, prepared, is_alone=is_alone(block)))
     return Plan(  # by position: names would cost as much again
         tuple(entries),
         tuple(planner.exclusions),
@@ -51,23 +58,67 @@ def plan(block: Block, asked: Asked) -> Plan:
     )
 
 
-def _is_alone(block: Block) -> bool:
-    """Say whether the caller named one model: what it can do is then its provider's to say."""
-    return len(block.steps) == 1 and block.steps[0].option is not None and not block.scope
+def _listed(prepared: Prepared, asked: Asked) -> Plan | None:
+    """Return the plan of a block that is tried in the order of its list; None where more has to be looked at."""
+    listing, features = prepared.listing, asked.features
+    if listing is None or features.budget_nano is not None or not _is_anybodys(prepared, asked):
+        return None
+    if listing.bounds is not None and not listing.bounds.hold(features):
+        return None
+    if asked.view.calm(prepared.parties) is not prepared.parties.providers:
+        return None
+    config = prepared.block.config
+    binds = features.session is not None and not config.disable_session_stickiness
+    moving = listing.turning
+    if binds:
+        moving = listing.several if features.is_explicit_session else listing.caching
+    if not moving:
+        return listing.plan
+    plain = listing.plan
+    entries, intents, is_sticky = list(plain.entries), plain.intents, False
+    for place in moving:
+        entry = entries[place]
+        option = entry.option
+        ordering = order_accounts(option, option.accounts, asked, is_sticky_allowed=binds, config=config, full=NOBODY)
+        if place == listing.several[0]:
+            intents, is_sticky = ordering.intents, ordering.is_sticky
+        if ordering.accounts is not option.accounts:
+            entries[place] = _with_seats(entry, _in_order(entry.seats, ordering.accounts))
+    return Plan(tuple(entries), (), (), intents, plain.strategy, is_sticky, listing=plain.listing)
 
 
-@dataclass(slots=True)
-class _Place:
-    """A step that may serve: its own option with one eligible seat, or what its block gave."""
+def _is_anybodys(prepared: Prepared, asked: Asked) -> bool:
+    """Say whether nothing about the caller narrows who may serve."""
+    features = asked.features
+    if features.connection_id is not None or asked.permits is not None:
+        return False
+    return not features.needs_price or prepared.has_prices
+
+
+def _with_seats(entry: Entry, seats: tuple[Seat, ...]) -> Entry:
+    return Entry(entry.option, seats, entry.step_id, entry.scope, entry.waits_when_paced, entry.config)
+
+
+def _in_order(seats: Sequence[Seat], accounts: Sequence[Account]) -> tuple[Seat, ...]:
+    """Return seats in the order of their accounts."""
+    by_id = {seat.account.id: seat for seat in seats}
+    return tuple([by_id[account.id] for account in accounts])
+
+
+class _Place(Struct, frozen=True, gc=False):
+    """A step that may serve: its own option with one eligible seat, or what its block gave.
+
+    Attributes:
+        seats: all that may serve, where they were looked at already; `left_out` says why the others may not.
+        ready: nothing is known against any of its accounts.
+    """
 
     option: Option
     seat: Seat | None = None
     entries: list[Entry] | None = None
-    is_on_trial: bool = False
-    """Back from a bad score: one request tries it before all may."""
-    seats: list[Seat] | None = None
-    """All that may serve, where they were looked at already, and why the others may not."""
+    seats: Sequence[Seat] | None = None
     left_out: Sequence[Exclusion] = ()
+    ready: Ready | None = None
 
 
 @dataclass(slots=True)
@@ -79,13 +130,16 @@ class _Planner:
     warnings: list[str] = field(default_factory=list)
     is_sticky: bool = False
     is_over_budget: bool = False
-    _eligibility: Eligibility = field(init=False)
+    _made: Eligibility | None = None
     _explained: set[str] = field(default_factory=set)
     """Providers of which it is said why none of their accounts may serve an option."""
     _expanded: int = 0
 
-    def __post_init__(self) -> None:
-        self._eligibility = Eligibility(self.asked)
+    @property
+    def _eligibility(self) -> Eligibility:
+        if self._made is None:
+            self._made = Eligibility(self.asked)
+        return self._made
 
     def with_fallback(self, entries: list[Entry]) -> list[Entry]:
         """Take out those who are only looked at early where nobody stands behind them: their time has not come."""
@@ -95,32 +149,39 @@ class _Planner:
         self._leave_all_out(early)
         return []
 
-    def entries_of(self, block: Block, *, is_alone: bool = False) -> list[Entry]:
+    def entries_of(self, block: Block, prepared: Prepared | None, *, is_alone: bool = False) -> list[Entry]:
         """Order a block; empty when nothing in it may serve."""
-        places = self._places(block, is_alone=is_alone)
+        places = self._places(block, prepared, is_alone=is_alone)
         if not places:
             return []
         order: Sequence[int] = tuple(places)
+        on_trial: Collection[int] = ()
         is_as_listed = len(block.steps) == 1 or block.strategy is _PRIORITY
         if not is_as_listed or self._has_budget(block):
-            order = self._order(block, block.steps[: max(MOST_SCORED, max(places) + 1)], places)
+            order, on_trial = self._order(block, block.steps[: max(MOST_SCORED, max(places) + 1)], places)
         entries: list[Entry] = []
         for index in order:
             place, step = places[index], block.steps[index]
             if place.entries is not None:
                 entries.extend(place.entries)
             else:
-                entries.append(self._entry(block, step, place))
+                entries.append(self._entry(block, step, place, is_on_trial=index in on_trial))
         return entries
 
     def _has_budget(self, block: Block) -> bool:
         return budget_of(self.asked.features, block.config) is not None
 
-    def _order(self, block: Block, steps: Sequence[Step], places: dict[int, _Place]) -> Sequence[int]:
-        """Return the places in the order of the block's strategy, those left out that only numbers speak against."""
+    def _order(
+        self, block: Block, steps: Sequence[Step], places: dict[int, _Place]
+    ) -> tuple[Sequence[int], Collection[int]]:
+        """Return the places in the order of the block's strategy, those left out that only numbers speak against.
+
+        Second come those that are back from a bad score: one request tries them before all may.
+        """
         asked = self.asked
         leads = [places[i].option if i in places else _stand_in(step) for i, step in enumerate(steps)]
         eligible: Sequence[int] = sorted(places)
+        on_trial: Collection[int] = ()
         if self._has_budget(block):
             budgeted = within_budget(leads, eligible, asked, block.config)
             self._leave_all_out(budgeted.exclusions)
@@ -130,19 +191,18 @@ class _Planner:
         if block.strategy is _AUTO:
             admitted = admit(block, leads, eligible, asked)
             self._leave_all_out(admitted.exclusions)
-            for index in admitted.on_trial:
-                places[index].is_on_trial = True
-            eligible = admitted.kept
+            eligible, on_trial = admitted.kept, admitted.on_trial
         ordering = order_steps(block, leads, eligible, asked)
         self._note(ordering.intents, ordering.scores, ordering.warnings, is_sticky=ordering.is_sticky)
-        return ordering.order
+        return ordering.order, on_trial
 
     def _leave_all_out(self, exclusions: Sequence[Exclusion]) -> None:
         for exclusion in exclusions:
             self._leave_out(exclusion)
 
-    def _places(self, block: Block, *, is_alone: bool) -> dict[int, _Place]:
+    def _places(self, block: Block, prepared: Prepared | None, *, is_alone: bool) -> dict[int, _Place]:
         """Return the first steps that may serve, by their index: those that may not take nobody's place."""
+        ready_steps = self._ready_steps(prepared)
         places: dict[int, _Place] = {}
         lifted: list[tuple[int, Exclusion, _Place]] = []
         for index, step in enumerate(block.steps):
@@ -152,7 +212,7 @@ class _Planner:
                 self._leave_out(Exclusion(step.name, step.problem, step.connection_id))
                 continue
             if step.block is not None:
-                entries = self.entries_of(step.block)
+                entries = self.entries_of(step.block, None if prepared is None else prepared.inner[index])
                 if entries:
                     places[index] = _Place(entries[0].option, entries=entries)
                 continue
@@ -163,7 +223,8 @@ class _Planner:
             if unfit is not None and unfit.reason not in _LIFTED:
                 self._leave_out(unfit)
                 continue
-            place = self._place(block, option, step)
+            ready = ready_steps.get(index)
+            place = self._place(block, option, step) if ready is None else _place_of(ready)
             if place is None:
                 self._explain(block, option, step.connection_id)
             elif unfit is not None:
@@ -172,11 +233,18 @@ class _Planner:
                 places[index] = place
         return self._with_lifted(places, lifted) if lifted else places
 
+    def _ready_steps(self, prepared: Prepared | None) -> Mapping[int, Ready]:
+        """Return the steps of whose accounts nothing is known that speaks against them."""
+        if prepared is None or not prepared.parties.providers or not _is_anybodys(prepared, self.asked):
+            return _NONE_READY
+        calm = self.asked.view.calm(prepared.parties)
+        return prepared.ready if calm is prepared.parties.providers else prepared.ready_at(calm)
+
     def _place(self, block: Block, option: Option, step: Step) -> _Place | None:
         if len(option.accounts) <= _FEW and block.config.spend_reserve != _NEVER:
             left_out: list[Exclusion] = []
             seats = self._eligibility.seats(option, step.connection_id, left_out)
-            return _Place(option, seats[0], None, False, seats, left_out) if seats else None
+            return _Place(option, seats[0], None, seats, left_out) if seats else None
         seat = self._first(block, option, step)
         return None if seat is None else _Place(option, seat)
 
@@ -192,17 +260,21 @@ class _Planner:
                 self._leave_out(unfit)
         return places
 
-    def _entry(self, block: Block, step: Step, place: _Place) -> Entry:
-        option, found = place.option, place.seat
+    def _entry(self, block: Block, step: Step, place: _Place, *, is_on_trial: bool) -> Entry:
+        option, found, ready = place.option, place.seat, place.ready
         if found is None:
             raise ValueError("a place without a seat")
-        seats: tuple[Seat, ...] = (found,)
+        seats: tuple[Seat, ...] = (found,) if ready is None else ready.head.seats
         if len(option.accounts) > 1 and self._expanded < EXPANDED:
             self._expanded += 1
             seats = self._ordered(block, step, place)
-        if place.is_on_trial:
+        if is_on_trial:
             trial = Probe(f"score:{option.name}")
             seats = tuple(Seat(seat.account, (*seat.probes, trial)) for seat in seats)
+        if ready is not None and seats is ready.entry.seats:
+            return ready.entry
+        if ready is not None and seats is ready.head.seats:
+            return ready.head
         waits_when_paced = block.strategy is _PRIORITY
         return Entry(option, seats, step.id, block.scope, waits_when_paced, block.config)
 
@@ -222,13 +294,13 @@ class _Planner:
             self.asked,
             is_sticky_allowed=not block.config.disable_session_stickiness,
             config=block.config,
+            full=None if place.ready is None else NOBODY,
         )
         if self._expanded == 1:  # the head is what a request uses; a rotation is not turned by those behind it
             self._note(ordering.intents, (), (), is_sticky=ordering.is_sticky)
         if ordering.accounts is accounts:
             return tuple(seats)
-        by_id = {seat.account.id: seat for seat in seats}
-        return tuple([by_id[account.id] for account in ordering.accounts])
+        return _in_order(seats, ordering.accounts)
 
     def _first(self, block: Block, option: Option, step: Step) -> Seat | None:
         if block.config.spend_reserve != _NEVER:
@@ -278,6 +350,14 @@ class _Planner:
         self.scores.extend(scores)
         self.warnings.extend(warnings)
         self.is_sticky = self.is_sticky or is_sticky
+
+
+_NONE_READY: Final[Mapping[int, Ready]] = {}
+
+
+def _place_of(ready: Ready) -> _Place:
+    entry = ready.entry
+    return _Place(entry.option, entry.seats[0], None, entry.seats, (), ready)
 
 
 def _stand_in(step: Step) -> Option:

@@ -10,10 +10,8 @@ record.decision = draft.finish(record, target=…, is_committed=…)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import MISSING, fields
-from operator import attrgetter
-from typing import Any, Final, cast
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 import msgspec
 
@@ -26,19 +24,18 @@ from omniroute.routing.decision import (
     Encoded,
     Result,
     Round,
-    Stage,
     Try,
     body_of,
     content_hash,
-    outline_of,
+    recorded_outline,
 )
 from omniroute.routing.failures import Failure
-from omniroute.routing.options import Account, Block, Features, Option
+from omniroute.routing.options import Account, Block, Option
 from omniroute.routing.plan import Plan
 from omniroute.routing.view import CLOSED, IDLE, UNKNOWN, Binding, Breaker, Figures, Load, Rest, View
 
 Permits = Callable[[Option, Account], bool]
-Trace = Iterable[tuple[str, str, str | None]]
+Trace = Sequence[tuple[str, str, str | None]]
 """Stage, what was looked up, what was found."""
 
 _MOST_BLOCKS: Final = 512
@@ -51,114 +48,95 @@ _encode: Final = msgspec.json.Encoder().encode
 class Noted:
     """A view, and what a key permits, that remember what they answered, except that nothing is known."""
 
-    __slots__ = (
-        "_ask",
-        "_view",
-        "bindings",
-        "breakers",
-        "counters",
-        "figures_of",
-        "forbidden",
-        "goods",
-        "loads",
-        "lockouts",
-        "permits",
-        "rests",
-        "used",
-    )
+    __slots__ = ("_ask", "_told", "_view", "calm", "forbidden", "permits")
 
     def __init__(self, view: View, permits: Permits | None = None) -> None:
         self._view = view
+        self.calm = view.calm  # it only says of whom nothing is known
         self._ask = permits
         self.permits: Permits | None = None if permits is None else self._permits
         """What to give as :attr:`Asked.permits`."""
-        self.rests: dict[str, Rest] = {}
-        self.lockouts: dict[tuple[str, str], Rest] = {}
-        self.breakers: dict[str, Breaker] = {}
-        self.loads: dict[str, Load] = {}
-        self.figures_of: dict[str, Figures] = {}
-        self.used: dict[tuple[str, str, int], int] = {}
-        self.counters: dict[tuple[str, str], Any] = {}
-        self.bindings: dict[tuple[str, str], Binding] = {}
-        self.goods: dict[tuple[str, str], str] = {}
         self.forbidden: dict[str, list[str]] = {}
+        self._told: dict[str, dict[Any, Any]] = {}
+        """What was answered, by the names of :class:`Answers`: mostly nothing, so that there is nothing to be made."""
 
     def rest(self, account_id: str, rest_scope: str) -> Rest | None:
         """See :class:`View`."""
         found = self._view.rest(account_id, rest_scope)
         if found is not None:
-            self.rests[account_id] = found
+            self._note("rests", account_id, found)
         return found
 
     def lockout(self, account_id: str, model: str) -> Rest | None:
         """See :class:`View`."""
         found = self._view.lockout(account_id, model)
         if found is not None:
-            self.lockouts[account_id, model] = found
+            self._note("lockouts", (account_id, model), found)
         return found
 
     def breaker(self, provider: str) -> Breaker:
         """See :class:`View`."""
         found = self._view.breaker(provider)
         if found is not CLOSED:
-            self.breakers[provider] = found
+            self._note("breakers", provider, found)
         return found
 
     def load(self, account_id: str) -> Load:
         """See :class:`View`."""
         found = self._view.load(account_id)
         if found is not IDLE:
-            self.loads[account_id] = found
+            self._note("loads", account_id, found)
         return found
 
     def figures(self, option_name: str) -> Figures:
         """See :class:`View`."""
         found = self._view.figures(option_name)
         if found is not UNKNOWN:
-            self.figures_of[option_name] = found
+            self._note("figures", option_name, found)
         return found
 
     def uses(self, scope: str, step_id: str, window_min: int) -> int:
         """See :class:`View`."""
         found = self._view.uses(scope, step_id, window_min)
         if found:
-            self.used[scope, step_id, window_min] = found
+            self._note("uses", (scope, step_id, window_min), found)
         return found
 
     def counter(self, scope: str, kind: str) -> Any:
         """See :class:`View`."""
         found = self._view.counter(scope, kind)
         if found is not None:
-            self.counters[scope, kind] = found
+            self._note("counters", (scope, kind), found)
         return found
 
     def binding(self, session: str, provider: str) -> Binding | None:
         """See :class:`View`."""
         found = self._view.binding(session, provider)
         if found is not None:
-            self.bindings[session, provider] = found
+            self._note("bindings", (session, provider), found)
         return found
 
     def last_good(self, scope: str, session: str) -> str | None:
         """See :class:`View`."""
         found = self._view.last_good(scope, session)
         if found is not None:
-            self.goods[scope, session] = found
+            self._note("last_good", (scope, session), found)
         return found
 
     def answers(self) -> Answers:
         """Return what was answered so far, to be encoded."""
-        return Answers(
-            _told(self.rests, _rest),
-            [(*key, _rest(rest)) for key, rest in self.lockouts.items()] if self.lockouts else _EMPTY,
-            _told(self.breakers, _breaker),
-            _told(self.loads, _load),
-            _told(self.figures_of, _figures),
-            [(*key, number) for key, number in self.used.items()] if self.used else _EMPTY,
-            [(*key, value) for key, value in self.counters.items()] if self.counters else _EMPTY,
-            [(*key, _binding(binding)) for key, binding in self.bindings.items()] if self.bindings else _EMPTY,
-            [(*key, name) for key, name in self.goods.items()] if self.goods else _EMPTY,
-        )
+        if not self._told:
+            return _NO_ANSWERS
+        told: dict[str, Any] = {}
+        for kind, values in self._told.items():
+            told[kind] = values if kind in _BY_ID else [(*key, value) for key, value in values.items()]
+        return Answers(**told)
+
+    def _note(self, kind: str, key: object, answer: object) -> None:
+        values = self._told.get(kind)
+        if values is None:
+            values = self._told[kind] = {}
+        values[key] = answer
 
     def _permits(self, option: Option, account: Account) -> bool:
         assert self._ask is not None  # noqa: S101 - it would not be given out
@@ -168,28 +146,9 @@ class Noted:
         return False
 
 
-def _twin(kind: type[Any]) -> Callable[[Any], Any]:
-    """Return what turns a value of a class into a struct that is encoded without its defaults."""
-    own = fields(kind)
-    shape = [(field.name, Any) if field.default is MISSING else (field.name, Any, field.default) for field in own]
-    made: Any = msgspec.defstruct(kind.__name__, shape, omit_defaults=True, gc=False)
-    values_of = attrgetter(*(field.name for field in own))
-    return lambda value: made(*values_of(value))
-
-
-_features: Final = _twin(Features)
-_rest: Final = _twin(Rest)
-_breaker: Final = _twin(Breaker)
-_load: Final = _twin(Load)
-_figures: Final = _twin(Figures)
-_binding: Final = _twin(Binding)
-
-
-_NONE: Final[dict[str, Any]] = {}
-
-
-def _told(values: Mapping[str, Any], twin: Callable[[Any], Any]) -> dict[str, Any]:
-    return {key: twin(value) for key, value in values.items()} if values else _NONE
+_NO_ANSWERS: Final = Answers()
+_BY_ID: Final = frozenset({"rests", "breakers", "loads", "figures"})
+"""Answers that one id leads to; the others are lists of keys with their answers."""
 
 
 class _Known:
@@ -289,7 +248,7 @@ class Draft:
         self._config_version = config_version
         self._started = started
         self._trace = trace
-        self._rounds: list[msgspec.Raw] = []
+        self._rounds: list[Round] = []
         self._grounds: list[bytes] = []
         self._attempts: list[Try] = []
         self._waits: list[tuple[str, float]] = []
@@ -301,17 +260,17 @@ class Draft:
         self._seed = 0
 
     def add_round(self, block: Block, asked: Asked, plan: Plan) -> None:
-        """Note a planning. What it depends on is encoded now: nothing of the request is held for that until it ends."""
+        """Note a planning. It is encoded when the request ends: its route holds these values until then anyway."""
         known = self._recorder.known(block, asked.rules)
         if not self._rounds:
             self._policy_hash = known.policy_hash
             self._seed = asked.chance.seed
         view = asked.view
-        outline, cut, digest = outline_of(plan)
+        outline, cut, digest = recorded_outline(plan)
         planned = Round(
             asked.now,
             asked.chance.seed,
-            _features(asked.features),
+            asked.features,
             outline,
             len(self._grounds),
             view.answers() if isinstance(view, Noted) else _NO_ANSWERS,
@@ -320,7 +279,7 @@ class Draft:
             digest,
         )
         self._grounds.append(known.encoded)
-        self._rounds.append(msgspec.Raw(_encoded(planned)))
+        self._rounds.append(planned)
 
     def chain(self, name: str, block: Block, asked: Asked, plan: Plan) -> None:
         """Note that a fallback chain took over, and what was planned for it; its chance must be one of its own."""
@@ -420,11 +379,11 @@ class Draft:
             VERSION,
             self._request_id,
             self._recorder.gateway_version,
-            cast("list[Round]", self._rounds),
+            self._rounds,
             self._config_version,
             self._started,
             self._policy_hash,
-            [Stage(*hop) for hop in self._trace],
+            self._trace,  # type: ignore[arg-type]  # encoded alike
             self._attempts,
             self._waits,
             self._chain,
@@ -448,9 +407,6 @@ class Draft:
             continued_at=self._continued_at,
         )
         return DecisionRecord(self._policy_hash, self._seed, body_of(_encoded(decision), self._grounds))
-
-
-_NO_ANSWERS: Final = Answers()
 
 
 def _encoded(value: Any) -> bytes:

@@ -12,7 +12,7 @@ from omniroute.routing.decision import Answers, Ground, Outline, Record, Round, 
 from omniroute.routing.options import Account, Option
 from omniroute.routing.plan import Plan
 from omniroute.routing.planning import plan
-from omniroute.routing.view import CLOSED, IDLE, UNKNOWN, Binding, Breaker, Figures, Load, Rest
+from omniroute.routing.view import CLOSED, IDLE, NOBODY, UNKNOWN, Binding, Breaker, Figures, Load, Parties, Rest
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -27,6 +27,11 @@ class Kept:
         self._counters = {(scope, kind): value for scope, kind, value in answers.counters}
         self._bindings = {(session, provider): binding for session, provider, binding in answers.bindings}
         self._last_good = {(scope, session): name for scope, session, name in answers.last_good}
+
+    def calm(self, parties: Parties) -> frozenset[str]:
+        """See :class:`omniroute.routing.view.View`."""
+        del parties
+        return NOBODY
 
     def rest(self, account_id: str, rest_scope: str) -> Rest | None:
         """See :class:`omniroute.routing.view.View`."""

@@ -19,6 +19,8 @@ from itertools import islice
 from random import Random
 from typing import Any, Final
 
+from msgspec import Struct
+
 from omniroute.routing.affinity import binding_session, kept_target
 from omniroute.routing.asked import Asked
 from omniroute.routing.eligibility import Eligibility
@@ -26,7 +28,6 @@ from omniroute.routing.expiring import Class, Standing, has_capacity, remaining,
 from omniroute.routing.options import Account, Block, Option, Step, Strategy
 from omniroute.routing.plan import Intent, Scored, Seat
 from omniroute.routing.prices import estimate_nano
-from omniroute.routing.values import value
 
 POSITION: Final = "position"
 DECK: Final = "deck"
@@ -34,8 +35,7 @@ HEAD: Final = "head"
 RELAY: Final = "relay:"
 
 
-@value(frozen=True, slots=True)
-class Ordering:
+class Ordering(Struct, frozen=True, gc=False):
     """The order of a block's steps, by index, and what belongs to it.
 
     Attributes:

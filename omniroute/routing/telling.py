@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Final
 
 from omniroute.routing.attempts import Tried
-from omniroute.routing.failures import Failure, FailureClass
+from omniroute.routing.failures import PROXY_FAILED, Failure, FailureClass
 
 LIMITS: Final = frozenset({FailureClass.RATE_LIMIT, FailureClass.QUOTA, FailureClass.LOCAL})
-OURS: Final = frozenset({"no_credit", "blocked"})
-"""Our credit at a provider, or an address that we may not call: our fault, and no limit of the caller's."""
+OURS: Final = frozenset({"no_credit", "blocked", PROXY_FAILED})
+"""Our credit at a provider, an address that we may not call, our proxy: our fault, and no limit of the caller's."""
 
 _LIMIT_RANK: Final = 3
 _KIND_RANK: Final = {"context_length": 0, "too_large": 0, "content_policy": 2}

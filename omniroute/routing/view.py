@@ -7,11 +7,12 @@ plan can be made again. Times are epoch seconds.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, Protocol
 
-from omniroute.routing.values import value
+from msgspec import Struct
+
+from omniroute.routing.options import Account
 
 
 class BreakerState(StrEnum):
@@ -22,8 +23,7 @@ class BreakerState(StrEnum):
     HALF_OPEN = "half_open"
 
 
-@dataclass(frozen=True, slots=True)
-class Rest:
+class Rest(Struct, frozen=True, omit_defaults=True, gc=False):
     """Why something is left out, and until when.
 
     Attributes:
@@ -44,8 +44,7 @@ class Rest:
     since: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class QuotaWindow:
+class QuotaWindow(Struct, frozen=True, gc=False):
     """How much of a provider's grant is used. `used` is a fraction, None when not known.
 
     Attributes:
@@ -65,8 +64,7 @@ class QuotaWindow:
     family: str = ""
 
 
-@value(frozen=True, slots=True)
-class Load:
+class Load(Struct, frozen=True, omit_defaults=True, gc=False):
     """How busy an account is.
 
     Attributes:
@@ -84,8 +82,7 @@ class Load:
     windows: tuple[QuotaWindow, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Breaker:
+class Breaker(Struct, frozen=True, omit_defaults=True, gc=False):
     """A provider's breaker."""
 
     state: BreakerState = BreakerState.CLOSED
@@ -95,8 +92,7 @@ class Breaker:
     """Closed, but above the threshold at which operators want to know."""
 
 
-@value(frozen=True, slots=True)
-class Figures:
+class Figures(Struct, frozen=True, omit_defaults=True, gc=False):
     """How an option has done lately. Milliseconds; None is not known.
 
     Attributes:
@@ -126,8 +122,7 @@ class Figures:
         return (self.ok + 4) / (self.total + 5)
 
 
-@value(frozen=True, slots=True)
-class Binding:
+class Binding(Struct, frozen=True, omit_defaults=True, gc=False):
     """Where a session stays at a provider."""
 
     connection_id: str
@@ -139,8 +134,27 @@ CLOSED: Final = Breaker()
 UNKNOWN: Final = Figures()
 
 
+class Parties(Struct, frozen=True):
+    """Whose health and load a block depends on: accounts by provider, and the providers."""
+
+    accounts: Mapping[str, tuple[Account, ...]]
+    providers: frozenset[str]
+
+
+NOBODY: Final[frozenset[str]] = frozenset()
+
+
 class View(Protocol):
     """The numbers of one instant."""
+
+    def calm(self, parties: Parties) -> frozenset[str]:
+        """Return providers of which nothing is known that speaks against their accounts.
+
+        Neither they nor any of the accounts rest, are locked out of a model, count failures for a breaker, or have to
+        be waited for. Where these are all, it is `parties.providers` itself. Who is left out may be calm all the same:
+        a view that is only asked now and then need not find that out.
+        """
+        ...
 
     def rest(self, account_id: str, rest_scope: str) -> Rest | None:
         """Return why an account rests (cooling, dead, no credit, spent quota); None when it does not."""
@@ -204,6 +218,11 @@ class Still:
         self._counters = counters or {}
         self._bindings = bindings or {}
         self._last_good = last_good or {}
+
+    def calm(self, parties: Parties) -> frozenset[str]:
+        """See :class:`View`: here each account is asked about."""
+        del parties
+        return NOBODY
 
     def rest(self, account_id: str, rest_scope: str) -> Rest | None:
         """See :class:`View`."""

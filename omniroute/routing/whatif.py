@@ -15,6 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 
+from msgspec import structs
+
 from omniroute.routing.asked import AccountRules
 from omniroute.routing.config import KEYS
 from omniroute.routing.decision import Answers, Ground, Outline, Record, Result, Round
@@ -26,7 +28,7 @@ from omniroute.routing.planning import plan
 from omniroute.routing.prices import NANO, estimate_nano
 from omniroute.routing.replay import Kept, asked_of
 from omniroute.routing.strategies import POSITION
-from omniroute.routing.view import Binding, Breaker, Figures, Rest
+from omniroute.routing.view import Binding, Breaker, Figures, Load, Rest
 
 MOST_SAMPLES: Final = 20
 _LIKELY: Final = 0.5
@@ -374,7 +376,7 @@ def _price(option: Option, features: Features, result: Result | None) -> int | N
     used_out = None if result is None else result.tokens_out
     return estimate_nano(
         option,
-        replace(
+        structs.replace(
             features,
             estimated_input=features.estimated_input if used_in is None else used_in,
             max_output=features.max_output if used_out is None else None,
@@ -421,6 +423,8 @@ class _State:
         self.counters: dict[tuple[str, str], Any] = {}
         self.last_good: dict[tuple[str, str], str] = {}
         self.bindings: dict[tuple[str, str], Binding] = {}
+        self.last_used: dict[str, float] = {}
+        """When an account last served, in the simulation."""
         self.uses = _Uses()
         self.real_uses = _Uses()
 
@@ -432,6 +436,7 @@ class _State:
         final = outcome.final
         if final is None:
             return
+        self.last_used[final.account] = planned.now
         session = planned.features.session
         entry = next((one for one in made.entries if one.option.name == final.option), None)
         if scope and entry is not None:
@@ -494,6 +499,10 @@ class _Simulated(Kept):
     def breaker(self, provider: str) -> Breaker:
         return Breaker() if self._policy.ignores_breakers else super().breaker(provider)
 
+    def load(self, account_id: str) -> Load:
+        known, last_used_at = super().load(account_id), self._state.last_used.get(account_id, 0.0)
+        return structs.replace(known, last_used_at=last_used_at) if last_used_at > known.last_used_at else known
+
     def uses(self, scope: str, step_id: str, window_min: int) -> int:
         key, since = (scope, step_id), self._now - window_min * 60
         used = super().uses(scope, step_id, window_min) + self._state.uses.since(key, since)
@@ -521,4 +530,4 @@ class _Simulated(Kept):
         if rest is None or factor >= 1 or rest.until is None or rest.since is None or rest.hint_source is not None:
             return rest
         until = rest.since + (rest.until - rest.since) * factor
-        return None if until <= self._now else replace(rest, until=until)
+        return None if until <= self._now else structs.replace(rest, until=until)

@@ -78,6 +78,11 @@ def when_ready(server: Any) -> None:
     gc.freeze()
 
 
+def on_reload(server: Any) -> None:
+    """SIGHUP: the workers that come next serve an application that was built anew."""
+    lifecycle.rebuild(server)
+
+
 def pre_request(worker: Any, req: Any) -> None:
     """A request has its headers: counted until its answer has been written."""
     del req

@@ -42,6 +42,8 @@ _DRAIN_LOOK_S: Final = 0.1
 _IDLE_SWEEP_S: Final = 15.0
 _DRAIN_SPOOLS_S: Final = 10.0
 _LAST_WORDS_S: Final = 1.0
+_STOPS_ACCEPTING_S: Final = 1.5
+"""gunicorn's worker looks once a second whether it shall stop accepting."""
 _RECYCLED_GRACE_S: Final = 3700
 """A recycled worker waits for its streams; none lasts longer than the total stream limit and a little."""
 
@@ -58,6 +60,8 @@ class WorkerLife:
     leadership: Leadership | None = None
     previous_handlers: dict[int, Any] = field(default_factory=dict)
     is_ending: bool = False
+    is_replaced: bool = False
+    """It ends because the server was told to begin anew."""
 
 
 _life: WorkerLife | None = None
@@ -114,6 +118,7 @@ def stop(app: Flask) -> None:  # noqa: ARG001 -- a hook
     life.container.in_flight.withdraw()
     if life.leadership is not None:
         life.leadership.stop()
+    life.container.jobs.stop()
     life.container.routing.stop()
     if life.container.inference.admission is not None:
         life.container.inference.admission.close()
@@ -136,7 +141,10 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
             life.container.inference.end_all()
         else:
             life.is_ending = True
-            life.container.inference.drain()
+            life.is_replaced = _marker(life.container.settings.data_dir, "replaced", os.getpid()).exists()
+            life.container.log_feed.close()
+            if not life.is_replaced:  # its successors serve already: what still reaches it is served as well
+                life.container.inference.drain()
             gevent.get_hub().loop.run_callback_threadsafe(lambda: gevent.spawn(_drain, life))
     if callable(previous):
         previous(number, frame)
@@ -147,6 +155,8 @@ def _drain(life: WorkerLife) -> None:
     settings = life.container.settings
     inference = life.container.inference
     give_up_at = time.monotonic() + settings.shutdown_timeout_ms / 1000
+    if life.is_replaced:
+        gevent.sleep(_STOPS_ACCEPTING_S)
     while _is_busy(life) and time.monotonic() < give_up_at:
         gevent.sleep(_DRAIN_LOOK_S)
     inference.end_all()
@@ -209,7 +219,8 @@ def _recycle(life: WorkerLife) -> None:
     if life.worker is None:
         os.kill(os.getpid(), signal.SIGTERM)  # without the hooks: drain, and gunicorn starts another
         return
-    _recycled_marker(life.container.settings.data_dir, os.getpid()).touch(mode=0o600)
+    life.container.log_feed.close()
+    _marker(life.container.settings.data_dir, "recycled", os.getpid()).touch(mode=0o600)
     os.kill(os.getppid(), signal.SIGTTIN)  # one worker more, until this one has gone
     life.worker.cfg.set("graceful_timeout", _RECYCLED_GRACE_S)
     life.worker.alive = False  # gunicorn stops accepting, and closes kept-alive connections after their next answer
@@ -220,8 +231,9 @@ def _recycle(life: WorkerLife) -> None:
     life.worker.cfg.set("graceful_timeout", 0)  # only idle kept-alive connections are left
 
 
-def _recycled_marker(data_dir: Path, pid: int) -> Path:
-    return data_dir / "runtime" / f"recycled-{pid}"
+def _marker(data_dir: Path, what: str, pid: int) -> Path:
+    """Return the file that says what a worker ends for; the master takes it away."""
+    return data_dir / "runtime" / f"{what}-{pid}"
 
 
 # --- the master process ----------------------------------------------------------------------------------------------
@@ -242,6 +254,8 @@ def announce(server: Any) -> None:
     _data_dir = settings.data_dir
     runtime = settings.data_dir / "runtime"
     runtime.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for stale in (*runtime.glob("replaced-*"), *runtime.glob("recycled-*")):  # of a server that was killed
+        stale.unlink(missing_ok=True)
     write_cli_token(runtime)
     facts = {"pid": os.getpid(), "address": settings.local_url, "version": __version__, "startedAt": time.time()}
     _announced = runtime / "server.json"
@@ -250,6 +264,25 @@ def announce(server: Any) -> None:
     temporary.replace(_announced)
     (runtime / "server.pid").write_text(f"{os.getpid()}\n", encoding="ascii")
     print(welcome(settings), flush=True)  # noqa: T201 -- for the terminal
+
+
+def rebuild(server: Any) -> None:
+    """Build the application anew for the workers to come; what cannot be built leaves them the one that works."""
+    from omniroute import create_app
+    from omniroute.runtime import wsgi
+
+    if _data_dir is not None:
+        for pid in server.WORKERS:
+            _marker(_data_dir, "replaced", pid).touch(mode=0o600)
+    try:
+        app = create_app()
+    except (OmniRouteError, OSError) as error:
+        log.error("the application cannot be built anew, the one of before goes on: %s", error)  # noqa: TRY400
+        return
+    wsgi.app = server.app.callable = app
+    gc.collect()
+    gc.freeze()
+    log.info("built the application anew; the workers are being replaced")
 
 
 def farewell() -> None:
@@ -265,10 +298,11 @@ def farewell() -> None:
 
 
 def forget_recycled(server: Any, pid: int) -> None:
-    """Take back the extra worker that a recycled one had asked for."""
+    """Take back the extra worker that a recycled one had asked for, and what was said about one that has ended."""
     if _data_dir is None:
         return
-    marker = _recycled_marker(_data_dir, pid)
+    _marker(_data_dir, "replaced", pid).unlink(missing_ok=True)
+    marker = _marker(_data_dir, "recycled", pid)
     if marker.exists():
         marker.unlink(missing_ok=True)
         server.num_workers = max(1, server.num_workers - 1)

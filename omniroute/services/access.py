@@ -21,7 +21,7 @@ from typing import Any, Final, Protocol
 from zoneinfo import ZoneInfo
 
 from omniroute.errors import AuthenticationFailed, PermissionDenied
-from omniroute.records import AccessSchedule, ApiKey, Snapshot
+from omniroute.records import AccessSchedule, AccessToken, ApiKey, Snapshot
 from omniroute.secret import Secret
 from omniroute.services.carriers import carried_credential
 from omniroute.services.reach import Environ, Network, Reach, is_loopback_peer, parse_address
@@ -35,9 +35,13 @@ _HOW_TO_GET_A_KEY: Final = (
     "Send one as 'Authorization: Bearer sk-…' or 'x-api-key'; "
     "create it on the dashboard or with 'omniroute keys create'."
 )
-_HOW_TO_LOG_IN: Final = "Log in, or send an API key with scope 'manage' as 'Authorization: Bearer sk-…'."
+_HOW_TO_LOG_IN: Final = (
+    "Log in, or send an access token ('omniroute connect') or an API key with scope 'manage' as "
+    "'Authorization: Bearer …'."
+)
 _CANARY_PAUSE_S: Final = 60.0
 # Wider than the exact form, so that one of our keys with a lost or doubled character is told from a placeholder.
+_TOKEN_SHAPE: Final = re.compile(ACCESS_TOKEN_PREFIX + r"[0-9A-Za-z_-]{43}", re.ASCII)
 _KEY_SHAPE: Final = re.compile(r"sk-[0-9A-Za-z]{10,14}-[0-9A-Za-z_-]{36,60}", re.ASCII)
 
 
@@ -148,6 +152,7 @@ class ActorKind(StrEnum):
 
     SESSION = "session"
     KEY = "key"
+    TOKEN = "token"  # noqa: S105 - a kind, not a secret
     CLI = "cli"
     ANONYMOUS = "anonymous"
 
@@ -157,7 +162,7 @@ class Actor:
     """An admitted management caller.
 
     Attributes:
-        id: public id of the session or key; empty for the others.
+        id: public id of the session, key or access token; empty for the others.
         session_hash: hash of the session id, for sessions only.
     """
 
@@ -230,7 +235,9 @@ class AccessControl:
         on_canary: told when a canary key is used, with the caller's address.
         is_ours: whether a key carries the tag of this installation.
         catch_up: brings the snapshot up to date, for a key that carries our tag but is not known.
-        on_guess: told the address of a remote caller whose key has our form but not our tag; raises to refuse it.
+        on_guess: told the address of a remote caller whose key has our form but not our tag, or whose access token has
+            our form and is unknown; raises to refuse it.
+        on_token_use: told the id of an access token that was used.
         no_log_key_ids: keys whose requests leave no row in the log, whatever the keys themselves say.
         page_origins: origins of web pages that may call inference without a key from this host; `*` names none.
     """
@@ -250,6 +257,7 @@ class AccessControl:
         is_ours: Callable[[str], bool] = lambda _key: False,
         catch_up: Callable[[], None] = lambda: None,
         on_guess: Callable[[str], object] = lambda _address: None,
+        on_token_use: Callable[[str], None] = lambda _token_id: None,
         no_log_key_ids: Iterable[str] = (),
         page_origins: Iterable[str] = (),
     ) -> None:
@@ -266,6 +274,7 @@ class AccessControl:
         self._is_ours = is_ours
         self._catch_up = catch_up
         self._on_guess = on_guess
+        self._on_token_use = on_token_use
         self._no_log_key_ids = frozenset(no_log_key_ids)
         self._page_origins = frozenset(page_origins) - {"*"}
         self._reported: dict[tuple[str, str], float] = {}
@@ -280,6 +289,10 @@ class AccessControl:
             self._env_entry = _Entry(digest, None, caller)
         self._compiled_for: Snapshot | None = None
         self._entries: Mapping[bytes, _Entry] = {}
+
+    def use_cli_token(self, read: Callable[[], str | None]) -> None:
+        """Take the local CLI token from elsewhere: a command that serves itself makes its own."""
+        self._cli_token = read
 
     # --- inference ---------------------------------------------------------------------------------------------------
 
@@ -299,7 +312,7 @@ class AccessControl:
         """
         credential = carried_credential(environ)
         if credential is None:
-            return self._keyless(environ, None)
+            return self._keyless(environ, None, endpoint)
         digest = sha256(credential.encode()).digest()
         snapshot = self._snapshots.current
         if snapshot is not self._compiled_for:
@@ -308,7 +321,7 @@ class AccessControl:
         if entry is None or not compare_digest(entry.digest, digest):
             entry = self._find_newer(environ, credential, digest)
         if entry is None:
-            return self._keyless(environ, credential)
+            return self._keyless(environ, credential, endpoint)
         if entry.is_plain and scope is None and self._now() < entry.valid_until:
             return entry.caller
         key = entry.key
@@ -360,7 +373,7 @@ class AccessControl:
         self._entries = entries
         self._compiled_for = snapshot
 
-    def _keyless(self, environ: Environ, credential: str | None) -> Caller:
+    def _keyless(self, environ: Environ, credential: str | None, endpoint: str) -> Caller:
         if credential is not None and credential.startswith(ACCESS_TOKEN_PREFIX):
             raise PermissionDenied(
                 "Access tokens open the management API only. Inference needs an API key. " + _HOW_TO_GET_A_KEY,
@@ -368,7 +381,7 @@ class AccessControl:
             )
         if credential is not None and is_key_shaped(credential):
             raise _unknown_key()
-        if self._is_keyless_possible and not self._needs_key() and self.reach.is_loopback(environ):
+        if self._is_keyless_possible and not self._needs_key(endpoint) and self.reach.is_loopback(environ):
             self._refuse_foreign_page(environ)
             return self._local if credential is None else self._placeholder
         if credential is not None:
@@ -377,9 +390,12 @@ class AccessControl:
             "This server needs an API key. " + _HOW_TO_GET_A_KEY, headers={"WWW-Authenticate": REALM}
         )
 
-    def _needs_key(self) -> bool:
-        # The stored switch can only tighten what the environment says.
-        return self._require_api_key or bool(self._snapshots.current.settings.get(("security", "requireApiKey")))
+    def _needs_key(self, endpoint: str) -> bool:
+        # The stored switches can only tighten what the environment says.
+        settings = self._snapshots.current.settings
+        if self._require_api_key or settings.get(("security", "requireApiKey")) is True:
+            return True
+        return endpoint == "models" and settings.get(("security", "requireApiKeyForModels")) is True
 
     def _refuse_foreign_page(self, environ: Environ) -> None:
         """Keep pages of other sites in the operator's browser from spending through the keyless loopback."""
@@ -482,11 +498,7 @@ class AccessControl:
 
     def _key_actor(self, environ: Environ, credential: str) -> Actor:
         if credential.startswith(ACCESS_TOKEN_PREFIX):
-            raise AuthenticationFailed(
-                "This access token is not known. " + _HOW_TO_LOG_IN,
-                code="token_invalid",
-                headers={"WWW-Authenticate": REALM},
-            )
+            return self._token_actor(environ, credential)
         digest = sha256(credential.encode()).digest()
         snapshot = self._snapshots.current
         if snapshot is not self._compiled_for:
@@ -504,6 +516,37 @@ class AccessControl:
             "This API key opens inference only; management needs scope 'manage'. " + _HOW_TO_LOG_IN,
             code="key_not_allowed",
         )
+
+    def _token_actor(self, environ: Environ, credential: str) -> Actor:
+        token = self._find_token(environ, credential)
+        if token is None:
+            raise _unusable_token("token_invalid", "This access token is not known.")
+        if token.revoked_at is not None:
+            raise _unusable_token("token_revoked", "This access token has been revoked.")
+        if token.expires_at is not None and self._now() >= token.expires_at:
+            raise _unusable_token("token_expired", "This access token has expired.")
+        self._on_token_use(token.id)
+        return Actor(ActorKind.TOKEN, Power[token.scope.upper()], token.id, token.name)
+
+    def _find_token(self, environ: Environ, credential: str) -> AccessToken | None:
+        """Look a token up, once more in the database if another worker may have made it a moment ago."""
+        if not _TOKEN_SHAPE.fullmatch(credential):
+            return None
+        digest = sha256(credential.encode()).digest()
+        token = self._snapshots.current.access_tokens.get(digest)
+        if token is None:
+            self._catch_up()
+            token = self._snapshots.current.access_tokens.get(digest)
+        if token is None:
+            address = self.reach.client_address(environ)
+            if not is_loopback_peer(address):
+                self._on_guess(address)
+            return None
+        return token if compare_digest(token.token_hash, digest) else None
+
+
+def _unusable_token(code: str, what: str) -> AuthenticationFailed:
+    return AuthenticationFailed(f"{what} {_HOW_TO_LOG_IN}", code=code, headers={"WWW-Authenticate": REALM})
 
 
 def _unknown_key(hint: str = _HOW_TO_GET_A_KEY) -> AuthenticationFailed:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, Literal, TypedDict
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection as Sql
@@ -36,6 +36,27 @@ _FIELDS: Final = ("warningThreshold", "resetTime", "timeZone")
 _NAMES: Final = {EVERYBODY: "all callers", KEYLESS: "local"}
 
 
+class BudgetDocument(TypedDict):
+    """A budget and how far it is used in the window that holds now; money in USD."""
+
+    keyId: str
+    keyName: str
+    period: str
+    limit: float
+    spent: float
+    reserved: float
+    remaining: float
+    percentUsed: float
+    warningThreshold: float
+    state: Literal["ok", "warning", "exceeded"]
+    requests: int
+    unpricedRequests: int
+    resetTime: str
+    timeZone: str
+    periodStart: str | None
+    resetsAt: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class BudgetState:
     """A budget and how far it is used in the window that holds now."""
@@ -60,7 +81,7 @@ class BudgetState:
         return self.spent_nano_usd / limit if limit else 1.0
 
     @property
-    def state(self) -> str:
+    def state(self) -> Literal["ok", "warning", "exceeded"]:
         """`ok`, `warning` or `exceeded`."""
         if self.spent_nano_usd >= self.budget.limit_nano_usd:
             return "exceeded"
@@ -124,7 +145,7 @@ class Budgets:
         for period, limit in limits.items():
             if limit is None:
                 continue
-            known = old.get(period) or Budget(scope_id, period, 0, created_at=now)
+            known = old.get(period) or Budget(scope_id, period, 0, time_zone=self._zone, created_at=now)
             values = {"limit_nano_usd": _nano(limit), "updated_at": now, **_values(fields)}
             changed.append(replace(known, **values))
         gone = [(scope_id, period) for period, limit in limits.items() if limit is None and period in old]
@@ -136,6 +157,12 @@ class Budgets:
             usd = {period: None if limit is None else float(limit) for period, limit in limits.items()}
             others = {name: fields[name] for name in _FIELDS if name in fields}
             self._record(scope_id, {"limits_usd": usd, **others}, origin)
+
+    @property
+    def _zone(self) -> str:
+        """The time zone of budgets that name none."""
+        zone = self._snapshots.current.settings.get(("general", "timeZone"))
+        return zone if isinstance(zone, str) and is_zone(zone) else "UTC"
 
     def remove(self, scope_id: str, period: str | None, origin: Origin) -> int:
         """Remove a budget, or all of a scope; return how many there were.
@@ -215,7 +242,7 @@ class Budgets:
         self._audit.record("budget.changed", target_kind="budget", target_id=scope_id, details=details, **facts)
 
 
-def document(state: BudgetState, iso_time: Callable[[float | None], str | None]) -> dict[str, Any]:
+def document(state: BudgetState, iso_time: Callable[[float | None], str | None]) -> BudgetDocument:
     """Return a budget as the management API and the command line show it; money in USD."""
     budget = state.budget
     return {

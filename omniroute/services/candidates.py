@@ -1,4 +1,4 @@
-"""What an `auto` channel would choose from now, for a caller: who may serve, with which score, and who may not."""
+"""Who could serve now, without asking anybody: of an `auto` channel with scores, and of the steps of a combo."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from omniroute.gateway.resolver import Resolver
+from omniroute.records import Combo
 from omniroute.routing.asked import Asked, Chance
 from omniroute.routing.options import Features
 from omniroute.routing.plan import Plan, Scored
@@ -13,6 +14,7 @@ from omniroute.routing.planning import plan
 from omniroute.routing.resolve import channel_name
 from omniroute.routing.view import View
 from omniroute.services.access import Caller
+from omniroute.services.combo_steps import StepStanding, standing_of
 
 _USUAL_PROMPT: Final = 1000
 """Tokens of the request that candidates are scored for."""
@@ -47,6 +49,10 @@ class Candidates:
             "channel": name,
             "candidates": [*_eligible(made, scores), *_left_out(made, scores, providers)],
         }
+
+    def of_combo(self, combo: Combo) -> list[StepStanding]:
+        """Return how the steps of a combo stand now, in their order."""
+        return standing_of(combo, self._resolver(), self._view, self._now())
 
 
 def _eligible(made: Plan, scores: dict[str, Scored]) -> Iterator[dict[str, Any]]:

@@ -93,6 +93,7 @@ class Checkups:
             subject.connection.provider_data,
             secret_headers=subject.secret_headers,
             deadlines=DEADLINES,
+            connection_id=subject.connection.id,
         )
         return self._prober.list_models(request) if request is not None else None
 
@@ -137,7 +138,11 @@ class Checkups:
         """Choose what to ask: the model named, the connection's own, the first on our list, the first on theirs."""
         provider, connection, known = subject.provider, subject.connection, subject.models
         endpoints = prepare(
-            provider, connection.credential, connection.provider_data, secret_headers=subject.secret_headers
+            provider,
+            connection.credential,
+            connection.provider_data,
+            secret_headers=subject.secret_headers,
+            connection_id=connection.id,
         )
         if not endpoints:
             return Failure("unsupported", FailureClass.LOCAL, message=f"{provider.name} has no chat to test.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from gevent.pool import Pool
@@ -103,10 +103,10 @@ class ComboReports:
         steps: list[Step] = []
         block = self._resolver().block_of(combo)
         walked(block, steps.append)
-        trials: list[Trial] = Pool(_AT_ONCE).map(lambda step: self._tried(step, prompt), steps[:MOST_TRIED])
+        trials: list[Trial] = Pool(_AT_ONCE).map(lambda step: self._tried(combo.id, step, prompt), steps[:MOST_TRIED])
         return [*trials, *(Trial("skipped", step.name, error=step.problem) for step in _dead(block))]
 
-    def _tried(self, step: Step, prompt: str | None) -> Trial:
+    def _tried(self, combo_id: str, step: Step, prompt: str | None) -> Trial:
         option = step.option
         if option is None or step.problem is not None:
             return Trial("skipped", step.name, error=step.problem)
@@ -115,6 +115,7 @@ class ComboReports:
         endpoint = next((target.endpoints[key] for key in PREFERRED if key in target.endpoints), None)
         if endpoint is None:
             return Trial("error", option.name, option.provider, account_id, error="The provider has no chat to test.")
+        endpoint = replace(endpoint, sender=replace(endpoint.sender, combo=combo_id))
         more = {} if prompt is None else {"prompt": prompt}
         found = self._prober.ask(endpoint, target.model, stream=False, deadlines=_DEADLINES, **more)
         self._log(target, found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 from sqlalchemy import Connection as Sql
 
@@ -55,13 +55,23 @@ _UNENFORCED_STEP: Final[Mapping[str, tuple[Any, ...]]] = {"prompt": (None, "")}
 """What is part of combos but that this release does not act on, with the values that ask for nothing."""
 
 
+class RemarkFacts(TypedDict, total=False):
+    """What a remark is about."""
+
+    modelId: str
+    providerId: str
+    stepId: str
+    model: str
+    reason: str
+
+
 @dataclass(frozen=True, slots=True)
 class Remark:
     """Something about a combo that its owner should know. `facts` are further members of the answer."""
 
     code: str
     message: str
-    facts: Mapping[str, Any]
+    facts: RemarkFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +141,7 @@ class Combos:
         warnings = list(self._shadowed(combo))
         for step in block.steps:
             if step.problem is not None:
-                facts = {"stepId": step.id, "model": step.name, "reason": step.problem}
+                facts: RemarkFacts = {"stepId": step.id, "model": step.name, "reason": step.problem}
                 warnings.append(Remark("STEP_UNAVAILABLE", f"{step.name!r} leads nowhere now: {step.problem}.", facts))
         targets = group_of(combo.name, block, combo).targets
         if not targets:

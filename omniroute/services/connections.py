@@ -21,7 +21,7 @@ from omniroute.routing.failures import FailureClass
 from omniroute.secret import Secret
 from omniroute.services.audit import Recorder
 from omniroute.services.checkups import Checkup, Checkups, RowLog, Subject
-from omniroute.services.keys import Origin, refuse_unenforced
+from omniroute.services.keys import Origin
 from omniroute.services.probe import Prober
 from omniroute.services.standings import Standing, Standings
 from omniroute.storage.database import Database
@@ -46,11 +46,8 @@ _FIELDS: Final = {
     "minTimeBetweenRequestsMs": "min_gap_ms",
     "concurrentRequests": "max_concurrent",
     "quotaCutoffs": "quota_cutoffs",
+    "proxyEnabled": "proxy_enabled",
 }
-_UNENFORCED: Final[Mapping[str, tuple[Any, ...]]] = {
-    "proxyEnabled": (False,),
-}
-"""Fields that are part of a connection but that this release does not act on, with the values that ask for nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,10 +148,39 @@ class Connections:
             UrlBlocked: an address that was supplied is not allowed.
             UpstreamError: `provider_unreachable`, when it was to be tested and the provider cannot be used.
         """
+        new = self.drafted(fields, self.all())
+        result = None
+        provider = self._usable_provider(new.provider)
+        if fields.get("testFirst"):
+            result = self._checkups.examine(self._subject(provider, new))
+            _refuse_failed(result)
+            new = result.applied_to(new)
+        self._database.write(lambda sql: rows.insert(sql, new, self._cipher), bump=True)
+        if result is not None:
+            self._checkups.log(provider, new, result)
+        self._record("provider.credentials.created", new.id, origin, {"provider": new.provider, "name": new.name})
+        return new
+
+    def create_all(self, drafts: Sequence[Connection], origin: Origin) -> None:
+        """Store connections that were drafted: all of them, or none."""
+
+        def work(sql: Sql) -> None:
+            for draft in drafts:
+                rows.insert(sql, draft, self._cipher)
+
+        self._database.write(work, bump=True)
+        made = [{"id": draft.id, "provider": draft.provider, "name": draft.name} for draft in drafts]
+        self._record("provider.credentials.imported", None, origin, {"connections": made, "count": len(made)})
+
+    def drafted(self, fields: Mapping[str, Any], known: Iterable[Connection]) -> Connection:
+        """Return a new connection as it would be stored beside those that are known, checked; nothing is stored.
+
+        Raises: what :meth:`create` raises, but for what only a test can tell.
+        """
         provider = self._usable_provider(fields["provider"])
         credential = _given_key(fields.get("apiKey"))
         now = self._now()
-        siblings = self.all(provider=provider.id)
+        siblings = [row for row in known if row.provider == provider.id]
         if len(siblings) >= MAX_PER_PROVIDER:
             raise _invalid("provider", f"has {MAX_PER_PROVIDER} connections already")
         new = Connection(
@@ -171,15 +197,6 @@ class Connections:
         )
         new = replace(new, **_plain_values(fields))
         self._prepared(provider, new)
-        result = None
-        if fields.get("testFirst"):
-            result = self._checkups.examine(self._subject(provider, new))
-            _refuse_failed(result)
-            new = result.applied_to(new)
-        self._database.write(lambda sql: rows.insert(sql, new, self._cipher), bump=True)
-        if result is not None:
-            self._checkups.log(provider, new, result)
-        self._record("provider.credentials.created", new.id, origin, {"provider": new.provider, "name": new.name})
         return new
 
     def change(self, connection_id: str, fields: Mapping[str, Any], origin: Origin) -> Connection:
@@ -444,7 +461,6 @@ def _default_name(provider: Provider, siblings: Iterable[Connection]) -> str:
 
 
 def _plain_values(fields: Mapping[str, Any]) -> dict[str, Any]:
-    refuse_unenforced(fields, _UNENFORCED, "connections")
     if "quotaCutoffs" in fields:
         fields = {**fields, "quotaCutoffs": _checked_cutoffs(fields["quotaCutoffs"] or {})}
     return {column: fields[name] for name, column in _FIELDS.items() if name in fields and fields[name] != ""}

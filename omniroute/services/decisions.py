@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NotRequired, TypedDict
 
 from omniroute.errors import NotFound, ValidationFailed
 from omniroute.formats.splice import scan
@@ -30,7 +30,7 @@ from omniroute.storage.database import Database
 from omniroute.storage.repositories import decisions
 from omniroute.storage.repositories.decisions import Range
 
-__all__ = ["USUAL_PROMPT", "Decisions", "Hypothesis", "Range", "Replay"]
+__all__ = ["USUAL_PROMPT", "Decisions", "Hypothesis", "Range", "Replay", "SimulationDocument"]
 
 MOST_RECORDS: Final = 50_000
 """Of one replay."""
@@ -40,6 +40,48 @@ PAGE: Final = 200
 PROGRESS_EVERY: Final = 500
 MOST_MISMATCHES: Final = 20
 _DAMAGED: Final = "unreadable"
+
+
+HopDocument = TypedDict("HopDocument", {"stage": str, "in": str, "out": str | None})
+"""One step from the name that was asked for to what it stands for."""
+
+
+class ResolvedDocument(TypedDict):
+    """What a name stands for."""
+
+    kind: str
+    name: str
+    strategy: str
+    trace: list[HopDocument]
+
+
+class PathStepDocument(TypedDict):
+    """A connection and model that would be tried, in which order, or why it would not."""
+
+    order: int | None
+    model: str
+    provider: str | None
+    connection: str | None
+    connectionName: str | None
+    eligible: bool
+    estCostUsd: float | None
+    estLatencyMs: float | None
+    reason: NotRequired[str]
+    until: NotRequired[str | None]
+    detail: NotRequired[str | None]
+
+
+class _Estimates(TypedDict):
+    estCostUsd: float | None
+    estLatencyMs: float | None
+
+
+class SimulationDocument(TypedDict):
+    """How a request would be routed now."""
+
+    resolved: ResolvedDocument
+    path: list[PathStepDocument]
+    warnings: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +206,7 @@ class Decisions:
 
     # --- none: a hypothesis -------------------------------------------------------------------------------------
 
-    def simulate(self, asked: Hypothesis) -> dict[str, Any]:
+    def simulate(self, asked: Hypothesis) -> SimulationDocument:
         """Plan a request that is not sent: who would be tried, in which order, and why the others would not.
 
         Raises:
@@ -215,9 +257,10 @@ class Decisions:
             return None
         return self._sessions.find(caller.key_id, Asks(session=value), _NO_BODY, WireFormat.OPENAI_CHAT).effective
 
-    def _eligible(self, made: Plan, features: Features) -> Iterator[dict[str, Any]]:
+    def _eligible(self, made: Plan, features: Features) -> Iterator[PathStepDocument]:
         order = 0
         for entry in made.entries:
+            estimates = self._estimates(entry.option, features)
             for seat in entry.seats:
                 order += 1
                 yield {
@@ -227,12 +270,14 @@ class Decisions:
                     "connection": seat.account.id,
                     "connectionName": self._name_of(seat.account.id),
                     "eligible": True,
-                    **self._estimates(entry.option, features),
+                    "estCostUsd": estimates["estCostUsd"],
+                    "estLatencyMs": estimates["estLatencyMs"],
                 }
 
-    def _excluded(self, made: Plan, options: Mapping[str, Option], features: Features) -> Iterator[dict[str, Any]]:
+    def _excluded(self, made: Plan, options: Mapping[str, Option], features: Features) -> Iterator[PathStepDocument]:
         for exclusion in made.exclusions:
             option = options.get(exclusion.target)
+            estimates = _NO_ESTIMATES if option is None else self._estimates(option, features)
             yield {
                 "order": None,
                 "model": exclusion.target,
@@ -243,10 +288,11 @@ class Decisions:
                 "reason": str(exclusion.reason),
                 "until": iso_time(exclusion.until),
                 "detail": exclusion.detail,
-                **(_NO_ESTIMATES if option is None else self._estimates(option, features)),
+                "estCostUsd": estimates["estCostUsd"],
+                "estLatencyMs": estimates["estLatencyMs"],
             }
 
-    def _estimates(self, option: Option, features: Features) -> dict[str, Any]:
+    def _estimates(self, option: Option, features: Features) -> _Estimates:
         figures: Figures = self._view.figures(option.name)
         cost = estimate_nano(option, features, figures)
         return {"estCostUsd": None if cost is None else cost / NANO, "estLatencyMs": figures.ttft_p50}
@@ -257,7 +303,7 @@ class Decisions:
 
 
 _NO_BODY: Final = scan(b"{}")
-_NO_ESTIMATES: Final[Mapping[str, Any]] = {"estCostUsd": None, "estLatencyMs": None}
+_NO_ESTIMATES: Final[_Estimates] = {"estCostUsd": None, "estLatencyMs": None}
 
 
 class _Checking:

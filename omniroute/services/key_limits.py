@@ -4,11 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
 from omniroute.money.limits import Standing, concurrency_scope, rate_hold, rules_in_force, sessions_scope
 from omniroute.records import ApiKey
 from omniroute.storage.ledger import Ledger
+
+
+class RequestRuleDocument(TypedDict):
+    """A rule of so many requests in so many seconds, and how far it is used."""
+
+    limit: int
+    windowSeconds: int
+    used: int
+    remaining: int
+    resetsAt: str | None
+
+
+class BoundDocument(TypedDict):
+    """How much of something a key may have at once, null for any number, and how much it has, where that is counted."""
+
+    limit: int | None
+    inUse: int | None
+
+
+class KeyLimitsDocument(TypedDict):
+    """What limits a key beside its budgets and token limits."""
+
+    requests: list[RequestRuleDocument]
+    concurrency: BoundDocument
+    sessions: BoundDocument
+    throttleDelayMs: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +100,7 @@ class KeyLimits:
         )
 
 
-def document(state: KeyLimitsState, iso_time: Callable[[float | None], str | None]) -> dict[str, Any]:
+def document(state: KeyLimitsState, iso_time: Callable[[float | None], str | None]) -> KeyLimitsDocument:
     """Return limits as the key itself and the management API see them."""
     return {
         "requests": [

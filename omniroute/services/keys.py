@@ -16,11 +16,13 @@ from sqlalchemy import Connection as Sql
 from omniroute.errors import InvalidRequest, NotFound, PermissionDenied, ValidationFailed
 from omniroute.ids import new_id
 from omniroute.records import AccessSchedule, ApiKey, RateRule
+from omniroute.secret import Secret
 from omniroute.services.access import Actor, ActorKind, Power, Snapshots
 from omniroute.services.audit import Recorder
 from omniroute.storage.database import Database
 from omniroute.storage.repositories import api_keys as rows
 from omniroute.storage.repositories import ledger
+from omniroute.storage.secrets import Cipher
 
 MOST_SCOPES: Final = 32
 LONGEST_SCOPE: Final = 64
@@ -83,7 +85,10 @@ class Keys:
         audit: Recorder,
         tag_key: bytes,
         now: Callable[[], float],
+        cipher: Cipher | None = None,
     ) -> None:
+        """`cipher` is given where new keys are also kept in a form that can be shown again."""
+        self._cipher = cipher
         self._database = database
         self._snapshots = snapshots
         self._audit = audit
@@ -130,7 +135,12 @@ class Keys:
             updated_at=now,
             **values,
         )
-        self._database.write(lambda connection: rows.insert(connection, key), bump=True)
+
+        def work(sql: Sql) -> None:
+            rows.insert(sql, key)
+            self._keep_readable(sql, key.id, secret)
+
+        self._database.write(work, bump=True)
         self._record("key.created", key, origin, {"name": key.name, "scopes": sorted(key.scopes)})
         return Issued(key, secret)
 
@@ -167,7 +177,13 @@ class Keys:
             previous_until=now + grace_s if grace_s else None,
             updated_at=now,
         )
-        self._database.write(lambda connection: rows.update(connection, new), bump=True)
+
+        def work(sql: Sql) -> None:
+            rows.update(sql, new)
+            rows.forget_readable(sql, new.id)
+            self._keep_readable(sql, new.id, secret)
+
+        self._database.write(work, bump=True)
         self._record("key.regenerated", new, origin, {"grace_s": grace_s})
         return Issued(new, secret)
 
@@ -179,10 +195,51 @@ class Keys:
 
         def work(sql: Sql) -> None:
             rows.update(sql, gone)
+            rows.forget_readable(sql, key_id)
             ledger.delete_scope(sql, key_id)
 
         self._database.write(work, bump=True)
         self._record("key.deleted", gone, origin, {"name": gone.name})
+
+    @property
+    def may_reveal(self) -> bool:
+        """Whether keys made now can be shown again."""
+        return self._cipher is not None
+
+    def reveal(self, key_id: str, origin: Origin) -> Secret:
+        """Return a key in full.
+
+        Raises:
+            NotFound: there is no such key, or `not_revealable`: only its hash was kept.
+            PermissionDenied: `reveal_disabled`, or the key holds more than the caller may give.
+            CredentialUnreadable: the encryption key has been replaced since.
+        """
+        if self._cipher is None:
+            raise PermissionDenied(
+                "API keys are stored as hashes here. With ALLOW_API_KEY_REVEAL=true those made from then on can be "
+                "shown again.",
+                code="reveal_disabled",
+            )
+        key, cipher = self.get(key_id), self._cipher
+        if key.scopes & _POWERFUL_SCOPES:
+            self._check_gift(key.scopes, frozenset(), origin)
+        found = self._database.read(lambda sql: rows.reveal(sql, key_id, cipher))
+        if found is None:
+            raise NotFound(
+                "Of this API key only the hash is stored. Regenerate it to be able to show it.", code="not_revealable"
+            )
+        self._record("key.revealed", key, origin, {"name": key.name})
+        return found
+
+    def forget_readable(self) -> int:
+        """Delete what could be shown again, unless that is allowed; return how many keys it was of."""
+        if self._cipher is not None:
+            return 0
+        return self._database.write(rows.forget_readable)
+
+    def _keep_readable(self, sql: Sql, key_id: str, secret: str) -> None:
+        if self._cipher is not None and not self._cipher.is_sealed:
+            rows.store_readable(sql, key_id, Secret(secret), self._cipher)
 
     def has_valid_tag(self, secret: str) -> bool:
         """Tell whether a key ends in the tag that this server gives: it proves nothing, it tells mistypes apart."""

@@ -16,6 +16,7 @@ from typing import Final
 from sqlalchemy import Connection
 
 from omniroute.errors import RateLimited, StorageError
+from omniroute.records import Snapshot
 from omniroute.services.reach import lockout_subject
 from omniroute.storage.database import Database
 from omniroute.storage.repositories import login_attempts as rows
@@ -123,6 +124,16 @@ class Lockout:
             code="locked",
             retry_after_s=wait_s,
         )
+
+    def clear(self, subject: str) -> None:
+        """Forget the failures of one address; other workers, which may remember its lock, are told."""
+        self._locked.pop(subject, None)
+        self._database.write(lambda connection: rows.clear(connection, subject), bump=True)
+
+    def rebuild(self, snapshot: Snapshot) -> None:
+        """Remember no lock across a change of the configuration: it may have been ended early."""
+        del snapshot
+        self._locked.clear()
 
     def clear_all(self) -> None:
         """Forget every failure, as after a password reset on the host."""

@@ -45,23 +45,35 @@ class Login:
             PermissionDenied: `setup_required`, no password exists yet; `default_password`, see the message.
             RateLimited: `locked`.
         """
+        self.admit(password, visitor, "auth.login")
+        opened = self.sessions.open(address=visitor.address, user_agent=visitor.user_agent)
+        self._record("auth.login.success", "success", visitor, actor=f"session:{opened.id}")
+        return opened
+
+    def admit(self, password: str, visitor: Visitor, action: str) -> None:
+        """Return if this is the management password and opens the server from where the visitor stands.
+
+        The audit log's names for what happens begin with `action`: `auth.login` or `cli.connect`.
+
+        Raises:
+            AuthenticationFailed: `invalid_password`.
+            PermissionDenied: `setup_required`, no password exists yet; `default_password`, see the message.
+            RateLimited: `locked`.
+        """
         if not self.passwords.exists():
-            self._record("auth.login.setup_required", "denied", visitor)
+            self._record(f"{action}.setup_required", "denied", visitor)
             raise PermissionDenied(
                 "No password is set yet. Set one on the host of the server: omniroute reset-password",
                 code="setup_required",
             )
-        self._check(password, visitor, "auth.login")
+        self._check(password, visitor, action)
         if not visitor.is_local and is_known(password):
-            self._record("auth.login.failed", "denied", visitor)
+            self._record(f"{action}.failed", "denied", visitor)
             raise PermissionDenied(
                 "The password in use is printed in public documentation, so it opens nothing from another machine. "
                 "Set another one on the host of the server: omniroute reset-password",
                 code="default_password",
             )
-        opened = self.sessions.open(address=visitor.address, user_agent=visitor.user_agent)
-        self._record("auth.login.success", "success", visitor, actor=f"session:{opened.id}")
-        return opened
 
     def log_out(self, actor: Actor | None, visitor: Visitor) -> None:
         """End the session of an actor, if there is one."""

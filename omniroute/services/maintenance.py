@@ -1,4 +1,4 @@
-"""What keeps the data small and safe: spools of dead workers, retention, clean-up, the daily backup.
+"""What keeps the data small and safe: spools of dead workers, retention, clean-up, the scheduled backup.
 
 Each job is idempotent and removes in small batches, so that no transaction is long; the one elected worker runs them,
 and each run is recorded.
@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
+from omniroute.services.backup_schedule import OFF, next_moment
 from omniroute.services.backups import Backups, Reason
 from omniroute.services.retention import Retention
 from omniroute.settings import Settings
@@ -23,6 +24,8 @@ from omniroute.storage.state import StateStore
 
 log = logging.getLogger(__name__)
 
+BACKUP: Final = "backup"
+"""The job that runs by a schedule of its own."""
 _DAY_S: Final = 86_400
 _HOUR_S: Final = 3600
 _MINUTE_S: Final = 60
@@ -44,15 +47,21 @@ class Maintenance:
         now: Callable[[], float],
         more: Mapping[str, tuple[Job, int]] = _NO_JOBS,
         on_crossing: OnCrossing | None = None,
+        current: Callable[[], Settings] | None = None,
     ) -> None:
-        """`more`: the jobs of other services, like those of :meth:`jobs`; `on_crossing`: see :class:`LogWriter`."""
+        """`more`: the jobs of other services, like those of :meth:`jobs`; `on_crossing`: see :class:`LogWriter`.
+
+        `current`: the settings in force, for what can be changed while the server runs.
+        """
         self._settings = settings
         self._database = database
         self._state = state
         self._backups = backups
         self._spool: Path = settings.data_dir / "spool"
         self._now = now
-        self._retention = Retention(settings=settings, database=database, now=now, sleep=time.sleep)
+        self._retention = Retention(
+            settings=current or (lambda: settings), database=database, now=now, sleep=time.sleep
+        )
         self._more = more
         self._on_crossing = on_crossing
 
@@ -61,9 +70,24 @@ class Maintenance:
         return {
             "shared-state": (self.tidy_state, _MINUTE_S),
             "retention": (self.apply_retention, _HOUR_S),
-            "backup": (self.back_up, _DAY_S),
+            BACKUP: (self.back_up, self._backup_interval_s()),
             **self._more,
         }
+
+    def intervals(self) -> dict[str, int]:
+        """Return after how many seconds each job is to run again."""
+        is_off = self.backup_schedule() == OFF
+        return {name: interval_s for name, (_, interval_s) in self.jobs().items() if not (is_off and name == BACKUP)}
+
+    def backup_schedule(self) -> str:
+        """Return when the backup is to be made, see `backup_schedule`; every other job runs by its interval."""
+        return self._backups.policy().schedule
+
+    def _backup_interval_s(self) -> int:
+        schedule = self.backup_schedule()
+        first = next_moment(schedule, self._now())
+        second = next_moment(schedule, first) if first is not None else None
+        return int(second - first) if first is not None and second is not None else _DAY_S
 
     def run(self, name: str, job: Job) -> None:
         """Run a job and record how it went."""
@@ -80,7 +104,18 @@ class Maintenance:
     def is_due(self, name: str, interval_s: int) -> bool:
         """Say whether a job has not succeeded for its interval, so that a hand-over does not run a daily job twice."""
         run = self._database.read(claims.runs).get(name)
-        return run is None or run.last_success_at is None or self._now() - run.last_success_at >= interval_s
+        succeeded_at = run.last_success_at if run is not None else None
+        if name == BACKUP:
+            return self._is_backup_due(succeeded_at)
+        return succeeded_at is None or self._now() - succeeded_at >= interval_s
+
+    def _is_backup_due(self, succeeded_at: float | None) -> bool:
+        """Say whether a moment of the schedule has passed without a backup, however many have."""
+        schedule = self.backup_schedule()
+        if succeeded_at is None:
+            return schedule != OFF
+        due_at = next_moment(schedule, succeeded_at)
+        return due_at is not None and due_at <= self._now()
 
     def last_runs(self) -> list[dict[str, Any]]:
         """Return the jobs with their last start, success and error."""
@@ -107,5 +142,6 @@ class Maintenance:
         self._retention.apply()
 
     def back_up(self) -> None:
-        """Make the scheduled backup, unless automatic ones are off."""
+        """Make the scheduled backup, unless automatic ones are off, and remove what killed ones left."""
+        self._backups.tidy()
         self._backups.create(Reason.SCHEDULED)

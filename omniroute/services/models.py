@@ -1,61 +1,46 @@
-"""The model lists: what `/v1/models` offers a key, and the whole catalogue for the dashboard.
+"""The model lists: what `/v1/models` offers a key, and what can be connected.
 
-A list is rendered once per configuration; a request filters ready pieces and joins them.
+A list is put together once per configuration and per set of rules; a request for one that is known gets ready bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from hashlib import blake2b
-from typing import Any, Final
+from fnmatch import translate
+from functools import lru_cache
+from itertools import islice
+from typing import Final, TypedDict
 
-import msgspec
-
-from omniroute.errors import ModelNotFound
-from omniroute.formats.wire import WireFormat
-from omniroute.gateway.directory import Directories, Directory, Target
+from omniroute.errors import ModelNotFound, PermissionDenied
+from omniroute.gateway.directory import Directories, Directory
 from omniroute.gateway.resolver import Resolver, is_listed
-from omniroute.providers.spec import Model, ModelKind, Provider, Tier
-from omniroute.routing.options import Need
-from omniroute.services.groups import AUTO, COMBO, Group, groups_of
+from omniroute.records import Snapshot
+from omniroute.services.access import ModelRules
+from omniroute.services.groups import groups_of
+from omniroute.services.model_lines import (
+    LISTED_DAY,
+    Entry,
+    Lines,
+    Listed,
+    digest_of,
+    digest_of_entries,
+    encode,
+    group_entries,
+    shown_needs,
+    unlisted_entry,
+)
 from omniroute.services.model_shapes import gemini_model, ollama_show, ollama_tag
 
-# The models of the built-in list carry the date of that list; providers do not tell when a model was made.
-LISTED_AT: Final = 1_795_219_200
-_LISTED_DAY: Final = "2026-11-21T00:00:00Z"
-_SPOKEN: Final = frozenset(WireFormat) - {WireFormat.OTHER}
-_ENDPOINTS: Final = (
-    "/v1/chat/completions",
-    "/v1/responses",
-    "/v1/messages",
-    "/v1beta/models/{model}:generateContent",
-    "/api/chat",
-)
-"""Every model that converses answers at all of them: what it does not speak itself is translated."""
-_OUTPUT: Final[Mapping[ModelKind, tuple[str, ...]]] = {
-    ModelKind.CHAT: ("text",),
-    ModelKind.EMBEDDING: ("embedding",),
-    ModelKind.IMAGE: ("image",),
-    ModelKind.AUDIO: ("audio",),
-    ModelKind.VIDEO: ("video",),
-    ModelKind.MUSIC: ("audio",),
-    ModelKind.RERANK: ("score",),
-    ModelKind.MODERATION: ("score",),
-    ModelKind.SEARCH: ("text",),
-    ModelKind.OCR: ("text",),
-}
-_SHOWN_CAPABILITIES: Final = ("tools", "vision", "reasoning", "json_schema")
-_SHOWN_NEEDS: Final[Mapping[str, str]] = {
-    Need.TOOLS: "tools",
-    Need.VISION: "vision",
-    Need.REASONING: "reasoning",
-    Need.SCHEMA: "json_schema",
-}
-_OWNERS: Final = {name: Provider(name, name, name) for name in (COMBO, AUTO)}
-"""What stands for the provider of names that lead to several."""
-_encode: Final = msgspec.json.Encoder().encode
+_MOST_KEPT: Final = 64
+"""Lists that are remembered per configuration: there are as many as sets of rules, shapes and pages."""
+_MOST_BYTES: Final = 8 << 20
+"""Of rendered lists. One of 5,000 models has about three megabytes."""
+_OPENAI_HEAD: Final = b'{"object":"list","data":['
+_NO_RULES: Final = ModelRules()
 
 
 class Naming(StrEnum):
@@ -66,135 +51,233 @@ class Naming(StrEnum):
     DUAL = "dual"
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One line of the list: what filters look at, and the rendered forms."""
+class ProviderParameterDocument(TypedDict):
+    """Something that a connection of a provider has to say beside its key."""
 
     name: str
-    provider: Provider
-    model: Model
-    connection_ids: frozenset[str]
-    is_free: bool
-    rendered: bytes
-    """The OpenAI form under `name`."""
-    rendered_canonical: bytes | None
-    """The same under the provider's id, where that is another name."""
-    rendered_anthropic: bytes
-    """The Anthropic form."""
-    group: Group | None = None
-    """What a name for several targets stands for; None for a model."""
+    default: str | None
+
+
+class AvailableProviderDocument(TypedDict):
+    """A provider that can be connected, or is."""
+
+    id: str
+    alias: str
+    aliases: list[str]
+    name: str
+    tier: str
+    authKinds: list[str]
+    services: list[str]
+    website: str | None
+    status: str
+    termsNote: str | None
+    note: str | None
+    replacedBy: list[str]
+    parameters: list[ProviderParameterDocument]
+    isLocal: bool
+    isNode: bool
+    configured: bool
+    active: bool
+    models: int
 
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """What one caller asks for and may see."""
+    """What one caller asks for and may see.
+
+    Attributes:
+        rules: the model lists of the caller's key.
+        connections, combos: the only ones that the key may use; empty for all.
+    """
 
     naming: Naming = Naming.ALIAS
     kind: str | None = None
     provider: str | None = None
-    may_use: Callable[..., bool] | None = None
-    """Whether the key's lists admit a name, and a target behind it."""
+    rules: ModelRules = _NO_RULES
     connections: frozenset[str] = frozenset()
     combos: tuple[str, ...] = ()
     only_free: bool = False
 
-    @property
-    def is_plain(self) -> bool:
-        """Whether nothing restricts the list."""
-        return self == Filters()
 
-
-@dataclass(frozen=True, slots=True)
 class Rendered:
     """A list ready to send. `version` is that of the whole catalogue, `etag` that of these bytes."""
 
-    body: bytes
-    etag: str
-    version: str
-    total: int
+    __slots__ = ("_body", "_keep", "_render", "etag", "total", "version")
+
+    def __init__(
+        self, *, render: Callable[[], bytes], keep: Callable[[Rendered], None], etag: str, version: str, total: int
+    ) -> None:
+        self._render = render
+        self._keep = keep
+        self._body: bytes | None = None
+        self.etag = etag
+        self.version = version
+        self.total = total
+
+    @property
+    def body(self) -> bytes:
+        """The bytes; put together when they are first asked for."""
+        if self._body is None:
+            self._body = self._render()
+            self._keep(self)
+        return self._body
+
+    @property
+    def size(self) -> int:
+        """How many bytes are held."""
+        return 0 if self._body is None else len(self._body)
+
+    def forget(self) -> None:
+        """Let go of the bytes; they can be put together again."""
+        self._body = None
+
+
+class _Kept:
+    """The lists of one configuration that were asked for lately."""
+
+    def __init__(self) -> None:
+        self._lists: OrderedDict[tuple[object, ...], Rendered] = OrderedDict()
+
+    def get(self, key: tuple[object, ...]) -> Rendered | None:
+        found = self._lists.get(key)
+        if found is not None:
+            self._lists.move_to_end(key)
+        return found
+
+    def put(self, key: tuple[object, ...], rendered: Rendered) -> Rendered:
+        self._lists[key] = rendered
+        if len(self._lists) > _MOST_KEPT:
+            self._lists.popitem(last=False)
+        return rendered
+
+    def trim(self, newest: Rendered) -> None:
+        """Let go of what was not asked for the longest until what is held is small enough."""
+        left = sum(one.size for one in self._lists.values())
+        for one in self._lists.values():
+            if left <= _MOST_BYTES:
+                return
+            if one is not newest:
+                left -= one.size
+                one.forget()
+
+
+@dataclass(frozen=True, slots=True)
+class _Selection:
+    """The entries that a caller may see, and a digest of which those are."""
+
+    entries: tuple[Entry, ...]
+    digest: bytes
 
 
 class _View:
     """What is prepared for one directory."""
 
-    __slots__ = (
-        "_gemini",
-        "_ollama",
-        "by_name",
-        "catalog",
-        "directory",
-        "entries",
-        "models",
-        "plain",
-        "resolver",
-        "version",
-    )
-
-    def __init__(self, directory: Directory, resolver: Resolver | None, before: _View | None) -> None:
+    def __init__(self, directory: Directory, resolver: Resolver | None, models: Listed) -> None:
         self.directory = directory
         self.resolver = resolver
-        is_same = before is not None and before.directory is directory
-        self.models: tuple[Entry, ...] = before.models if before is not None and is_same else tuple(_entries(directory))
-        """The entries of single models, which outlast changes of combos."""
-        groups = [_group_entry(group) for group in groups_of(resolver)] if resolver is not None else []
+        groups = [] if resolver is None else group_entries(groups_of(resolver), directory.default_context)
         taken = {entry.name for entry in groups}  # a combo with the name of a model is what answers to it
-        self.entries = (*(entry for entry in self.models if entry.name not in taken), *groups)
+        self.entries = (*(entry for entry in models.entries if entry.name not in taken), *groups)
         self.by_name = {entry.name: entry for entry in self.entries}
-        for entry in self.models:
-            self.by_name.setdefault(f"{entry.provider.id}/{entry.model.id}", entry)
-        self.version = _digest(entry.rendered for entry in self.entries)
-        self.plain: Rendered | None = None
-        self.catalog: bytes | None = None
-        self._gemini: dict[str, bytes] = {}
-        self._ollama: dict[str, bytes] = {}
+        for entry in models.entries:
+            if entry.canonical is not None:
+                self.by_name.setdefault(entry.canonical, entry)
+        window = str(directory.default_context).encode()
+        self.version = digest_of((window, models.digest, digest_of_entries(groups))).hex()
+        self.kept = _Kept()
+        self._selections: OrderedDict[Filters, _Selection] = OrderedDict()
 
-    def gemini(self, entry: Entry) -> bytes:
-        """Return an entry in Gemini's shape, rendered once."""
-        line = self._gemini.get(entry.name)
-        if line is None:
-            line = self._gemini[entry.name] = _encode(gemini_model(entry.name, entry.model, self.window(entry)))
-        return line
+    def selected(self, filters: Filters) -> _Selection:
+        """Return the entries that a caller may see."""
+        found = self._selections.get(filters)
+        if found is None:
+            entries = tuple(_selected(self, filters))
+            digest = digest_of(entry.name.encode() for entry in entries)
+            found = self._selections[filters] = _Selection(entries, digest)
+            if len(self._selections) > _MOST_KEPT:
+                self._selections.popitem(last=False)
+        else:
+            self._selections.move_to_end(filters)
+        return found
 
-    def ollama(self, entry: Entry) -> bytes:
-        """Return an entry as Ollama lists it, rendered once."""
-        line = self._ollama.get(entry.name)
-        if line is None:
-            line = self._ollama[entry.name] = _encode(ollama_tag(entry.name, entry.model, _LISTED_DAY))
-        return line
+    def rendered(
+        self, key: tuple[object, ...], chosen: _Selection, total: int, render: Callable[[], bytes]
+    ) -> Rendered:
+        """Return a list that is rendered when its bytes are asked for.
 
-    def window(self, entry: Entry) -> int:
-        """Return the context window of an entry in tokens."""
-        return self.directory.context_of(entry.provider, entry.model).tokens
+        Its tag is the same in every worker: of the filters only what they leave counts, and the spelling of names.
+        """
+        shape = [one.naming.value if isinstance(one, Filters) else one for one in key]
+        etag = digest_of((self.version.encode(), chosen.digest, repr(shape).encode())).hex()
+        made = Rendered(render=render, keep=self.kept.trim, etag=etag, version=self.version, total=total)
+        return self.kept.put(key, made)
 
 
 class Models:
     """Answers model lists from the compiled directory."""
 
-    def __init__(self, *, directories: Directories, resolver: Callable[[], Resolver] | None = None) -> None:
-        """With `resolver` the lists hold combos and channels too."""
+    def __init__(
+        self,
+        *,
+        directories: Directories,
+        resolver: Callable[[], Resolver] | None = None,
+        spawn: Callable[[Callable[[], None]], object] | None = None,
+        sleep: Callable[[float], None] = lambda _seconds: None,
+    ) -> None:
+        """With `resolver` the lists hold combos and channels too; with `spawn` they are prepared in the background."""
+        self._spawn = spawn
+        self._sleep = sleep
         self._directories = directories
         self._resolver = resolver
+        self._lines = Lines()
         self._known: _View | None = None
+
+    def rebuild(self, _snapshot: Snapshot) -> None:
+        """Follow a new snapshot, which the directories and the resolver follow already."""
+        if self._spawn is not None and not self._is_current:
+            self._spawn(lambda: self.prepare(pause=lambda: self._sleep(0)))
+
+    def prepare(self, *, pause: Callable[[], None]) -> None:
+        """Put together what lists are made of, so that no request has to; `pause` lets others have their turn."""
+        self._lines.of(self._directories.current, pause=pause)
+        self._view.selected(Filters())
 
     # --- for clients ---------------------------------------------------------------------------------------------
 
     def openai_list(self, filters: Filters, *, limit: int | None = None, offset: int = 0) -> Rendered:
         """Return `{"object": "list", "data": […]}` of what the caller may use."""
         view = self._view
-        if filters.is_plain and limit is None and not offset:
-            if view.plain is None:
-                view.plain = _rendered(view, [entry.rendered for entry in view.entries], b'{"object":"list","data":[')
-            return view.plain
-        lines = [line for entry in _selected(view, filters) for line in _named(entry, filters.naming)]
-        shown = lines[offset : None if limit is None else offset + limit]
-        return _rendered(view, shown, b'{"object":"list","data":[', total=len(lines))
+        key = ("openai", filters, limit, offset)
+        known = view.kept.get(key)
+        if known is not None:
+            return known
+        chosen = view.selected(filters)
+        entries: Sequence[Entry] = chosen.entries
+        is_dual = filters.naming is Naming.DUAL
+        total = len(entries) + (sum(entry.canonical is not None for entry in entries) if is_dual else 0)
+
+        def render() -> bytes:
+            end = None if limit is None else offset + limit
+            if filters.naming is Naming.ALIAS:
+                return _joined([entry.rendered for entry in entries[offset:end]], _OPENAI_HEAD)
+            if filters.naming is Naming.CANONICAL:
+                return _joined([entry.rendered_canonical for entry in entries[offset:end]], _OPENAI_HEAD)
+            lines = (line for entry in entries for line in _both(entry))
+            return _joined(islice(lines, offset, end), _OPENAI_HEAD)
+
+        return view.rendered(key, chosen, total, render)
 
     def anthropic_list(
         self, filters: Filters, *, limit: int | None = None, after: str | None = None, before: str | None = None
     ) -> Rendered:
         """Return `{"data": […], "first_id", "last_id", "has_more"}` in Anthropic's shape."""
         view = self._view
-        found = _selected(view, filters)
+        key = ("anthropic", filters, limit, after, before)
+        known = view.kept.get(key)
+        if known is not None:
+            return known
+        chosen = view.selected(filters)
+        found = chosen.entries
         names = [entry.name for entry in found]
         start = names.index(after) + 1 if after in names else 0
         end = names.index(before) if before in names else len(found)
@@ -202,26 +285,33 @@ class Models:
             limit = len(found)
         # Going back from a place takes the last ones before it.
         page = found[max(start, end - limit) : end] if before in names else found[start : min(end, start + limit)]
-        has_more = len(page) < end - start
-        tail = _encode(
-            {
+
+        def render() -> bytes:
+            ends = {
                 "first_id": page[0].name if page else None,
                 "last_id": page[-1].name if page else None,
-                "has_more": has_more,
+                "has_more": len(page) < end - start,
             }
-        )
-        lines = [entry.rendered_anthropic for entry in page]
-        return _rendered(view, lines, b'{"data":[', b"]," + tail[1:], total=len(found))
+            return _joined((entry.rendered_anthropic for entry in page), b'{"data":[', b"]," + encode(ends)[1:])
+
+        return view.rendered(key, chosen, len(found), render)
 
     def gemini_list(self, filters: Filters, *, page_size: int, offset: int) -> Rendered:
         """Return `{"models": […], "nextPageToken"?}`; the token is the offset of the next page."""
         view = self._view
-        found = _selected(view, filters)
-        page = found[offset : offset + page_size]
-        lines = [view.gemini(entry) for entry in page]
-        is_last = offset + page_size >= len(found)
+        key = ("gemini", filters, page_size, offset)
+        known = view.kept.get(key)
+        if known is not None:
+            return known
+        chosen = view.selected(filters)
+        page = chosen.entries[offset : offset + page_size]
+        is_last = offset + page_size >= len(chosen.entries)
         tail = b"]}" if is_last else b'],"nextPageToken":"' + str(offset + page_size).encode() + b'"}'
-        return _rendered(view, lines, b'{"models":[', tail, total=len(found))
+
+        def render() -> bytes:
+            return _joined((_gemini(entry) for entry in page), b'{"models":[', tail)
+
+        return view.rendered(key, chosen, len(chosen.entries), render)
 
     def gemini_one(self, name: str, filters: Filters) -> bytes:
         """Return one model in Gemini's shape.
@@ -229,14 +319,22 @@ class Models:
         Raises:
             ModelNotFound: it is not on the list of this caller.
         """
-        entry = self._entry(name, filters)
-        return _encode(gemini_model(entry.name, entry.model, self._view.window(entry)))
+        return _gemini(self._entry(name, filters))
 
     def ollama_list(self, filters: Filters) -> Rendered:
         """Return `{"models": […]}` as Ollama lists what is installed."""
         view = self._view
-        lines = [view.ollama(entry) for entry in _selected(view, filters)]
-        return _rendered(view, lines, b'{"models":[')
+        key = ("ollama", filters)
+        known = view.kept.get(key)
+        if known is not None:
+            return known
+        chosen = view.selected(filters)
+
+        def render() -> bytes:
+            lines = (encode(ollama_tag(entry.name, entry.model, LISTED_DAY)) for entry in chosen.entries)
+            return _joined(lines, b'{"models":[')
+
+        return view.rendered(key, chosen, len(chosen.entries), render)
 
     def ollama_one(self, name: str, filters: Filters) -> bytes:
         """Return one model as Ollama shows it.
@@ -245,7 +343,7 @@ class Models:
             ModelNotFound: it is not on the list of this caller.
         """
         entry = self._entry(name.removesuffix(":latest"), filters)
-        return _encode(ollama_show(entry.name, entry.model, self._view.window(entry), _LISTED_DAY))
+        return encode(ollama_show(entry.name, entry.model, entry.window, LISTED_DAY))
 
     def one(self, name: str, filters: Filters, *, anthropic: bool = False) -> bytes:
         """Return one entry of the list.
@@ -262,15 +360,17 @@ class Models:
         if entry is None:
             try:
                 target = view.directory.resolve(name)[0]
+            except PermissionDenied:
+                raise _unlisted(name) from None  # hidden: on nobody's list
             except ModelNotFound:
-                if filters.may_use is not None:
+                if filters.rules != _NO_RULES:
                     raise _unlisted(name) from None  # and nothing about what there is beside it
                 raise  # an unknown name explains itself the same way as in a call
             entry = view.by_name.get(target.name)
             if entry is None and target.provider.is_operator and not view.directory.models_of(target.provider.id):
                 # A node has no list to be missing from. Some clients ask about a model before they call it.
-                entry = _unlisted_entry(view.directory, target)
-        if entry is None or not _is_admitted(entry, filters):
+                entry = unlisted_entry(view.directory, target)
+        if entry is None or not _is_admitted(entry, filters, filters.rules.admit):
             raise _unlisted(name)
         return entry
 
@@ -281,27 +381,20 @@ class Models:
                 "id": entry.name,
                 "object": "combo",
                 "strategy": entry.group.strategy,
-                "targets": [option.name for option in entry.group.targets if _may_reach(entry, option.name, filters)],
+                "targets": [
+                    option.name for option in entry.group.targets if filters.rules.admit(entry.name, option.name)
+                ],
                 "context_length": entry.group.context,
-                "capabilities": _shown_needs(entry.group),
+                "capabilities": shown_needs(entry.group),
             }
-            for entry in _selected(self._view, filters)
+            for entry in self._view.selected(filters).entries
             if entry.group is not None and entry.group.combo is not None
         ]
-        return _encode({"object": "list", "data": shown})
+        return encode({"object": "list", "data": shown})
 
     # --- for management ------------------------------------------------------------------------------------------
 
-    def catalog(self) -> bytes:
-        """Return every provider with its models and whether it is in use, as `GET /api/models/catalog` answers it."""
-        view = self._view
-        if view.catalog is None:
-            directory = view.directory
-            providers = {row.id: _catalog_row(directory, row) for row in directory.providers()}
-            view.catalog = _encode({"catalog": providers, "catalogVersion": view.version})
-        return view.catalog
-
-    def available(self, configured: Iterable[str]) -> list[dict[str, Any]]:
+    def available(self, configured: Iterable[str]) -> list[AvailableProviderDocument]:
         """Return the providers that can be connected; `configured` are the ids that have a stored connection."""
         directory = self._directories.current
         have = frozenset(configured)
@@ -309,16 +402,16 @@ class Models:
             {
                 "id": row.id,
                 "alias": row.prefix,
-                "aliases": row.aliases,
+                "aliases": list(row.aliases),
                 "name": row.name,
                 "tier": row.tier,
-                "authKinds": row.auth,
-                "services": row.services,
+                "authKinds": [str(kind) for kind in row.auth],
+                "services": [str(kind) for kind in row.services],
                 "website": row.website,
                 "status": row.status,
                 "termsNote": row.terms_note,
                 "note": row.note,
-                "replacedBy": row.replaced_by,
+                "replacedBy": list(row.replaced_by),
                 "parameters": [{"name": name, "default": row.defaults.get(name)} for name in row.parameters],
                 "isLocal": row.is_local,
                 "isNode": row.id.startswith("node_"),
@@ -335,13 +428,18 @@ class Models:
         return self._view.version
 
     @property
-    def _view(self) -> _View:
-        current = self._directories.current
-        resolver = self._resolver() if self._resolver is not None else None
+    def _is_current(self) -> bool:
         known = self._known
-        if known is None or known.directory is not current or known.resolver is not resolver:
-            known = self._known = _View(current, resolver, known)
-        return known
+        resolver = self._resolver() if self._resolver is not None else None
+        return known is not None and known.directory is self._directories.current and known.resolver is resolver
+
+    @property
+    def _view(self) -> _View:
+        if self._known is None or not self._is_current:
+            current = self._directories.current
+            resolver = self._resolver() if self._resolver is not None else None
+            self._known = _View(current, resolver, self._lines.of(current))
+        return self._known
 
 
 def _unlisted(name: str) -> ModelNotFound:
@@ -358,234 +456,73 @@ def _lower_prefix(name: str) -> str:
     return prefix.lower() + slash + rest
 
 
-# --- rendering -------------------------------------------------------------------------------------------------------
-
-
-def _entries(directory: Directory) -> Iterable[Entry]:
-    """Return what can be called now, real providers first and the simulated one last."""
-    rows = sorted(directory.providers(), key=lambda row: row.is_implicit)
-    for row in rows:
-        legs = directory.legs_of(row.id)
-        if not legs:
-            continue
-        connection_ids = frozenset(leg.connection_id for leg in legs)
-        formats = frozenset(key for leg in legs for key in leg.endpoints)
-        listed = directory.models_of(row.id)
-        # What an operator named is known to exist, also at a provider or node without a list.
-        named = dict.fromkeys(leg.default_model for leg in legs if leg.default_model)
-        own = [Model(model_id) for model_id in named if model_id not in listed]
-        for model in (*listed.values(), *own):
-            if _converses(model, formats):
-                yield _entry(directory, row, model, connection_ids)
-
-
-def _unlisted_entry(directory: Directory, target: Target) -> Entry:
-    connection_ids = frozenset(leg.connection_id for leg in directory.legs_of(target.provider.id))
-    return _entry(directory, target.provider, Model(target.model), connection_ids)
-
-
-def _converses(model: Model, formats: frozenset[WireFormat]) -> bool:
-    spoken = formats.intersection(model.formats) if model.formats else formats
-    return model.kind is ModelKind.CHAT and not spoken.isdisjoint(_SPOKEN)
-
-
-def _entry(directory: Directory, row: Provider, model: Model, connection_ids: frozenset[str]) -> Entry:
-    name = f"{row.prefix}/{model.id}"
-    facts = _facts(directory, row, model)
-    title = model.name or model.id
-    anthropic = _encode({"type": "model", "id": name, "display_name": title, "created_at": _LISTED_DAY})
-    return Entry(
-        name=name,
-        provider=row,
-        model=model,
-        connection_ids=connection_ids,
-        is_free=_is_free(directory, row, model),
-        rendered=_encode({"id": name, **facts}),
-        rendered_canonical=None if row.id == row.prefix else _encode({"id": f"{row.id}/{model.id}", **facts}),
-        rendered_anthropic=anthropic,
-    )
-
-
-def _is_free(directory: Directory, row: Provider, model: Model) -> bool:
-    """Say whether a call costs nothing; what the operator has set a price for does not."""
-    is_offered = model.is_free or row.tier in (Tier.FREE, Tier.LOCAL)
-    return is_offered and not directory.prices.is_overridden(row.id, model.id)
-
-
-def _group_entry(group: Group) -> Entry:
-    capabilities = _shown_needs(group)
-    model = Model(
-        group.name,
-        context=group.context,
-        max_output=group.max_output,
-        capabilities=tuple(name for name, has_it in capabilities.items() if has_it),
-        input=("text", "image") if capabilities["vision"] else ("text",),
-    )
-    source = None if group.context is None else "override" if group.is_context_set else "builtin"
-    facts = {
-        "id": group.name,
-        "object": "model",
-        "created": LISTED_AT,
-        "owned_by": group.owner,
-        "root": group.name,
-        "parent": None,
-        "name": group.name,
-        "type": ModelKind.CHAT,
-        "context_length": group.context,
-        "context_source": source or "default",
-        "max_output_tokens": group.max_output,
-        "input_modalities": model.input,
-        "output_modalities": _OUTPUT[ModelKind.CHAT],
-        "capabilities": {**capabilities, "streaming": True},
-        "supported_endpoints": _ENDPOINTS,
-    }
-    shown = {"type": "model", "id": group.name, "display_name": group.name, "created_at": _LISTED_DAY}
-    return Entry(
-        name=group.name,
-        provider=_OWNERS[group.owner],
-        model=model,
-        connection_ids=group.connection_ids,
-        is_free=group.is_free,
-        rendered=_encode({**facts, "free": True} if group.is_free else facts),
-        rendered_canonical=None,
-        rendered_anthropic=_encode(shown),
-        group=group,
-    )
-
-
-def _shown_needs(group: Group) -> dict[str, bool]:
-    return {name: need in group.capabilities for need, name in _SHOWN_NEEDS.items()}
-
-
-def _facts(directory: Directory, row: Provider, model: Model) -> dict[str, Any]:
-    window = directory.context_of(row, model)
-    facts: dict[str, Any] = {
-        "object": "model",
-        "created": LISTED_AT,
-        "owned_by": row.id,
-        "root": model.id,
-        "parent": None,
-        "name": model.name or model.id,
-        "type": model.kind,
-        # An assumed window is a planning figure, not a fact about the model.
-        "context_length": None if window.is_assumed else window.tokens,
-        "context_source": window.source,
-        "max_output_tokens": model.max_output,
-        "input_modalities": model.input or ("text",),
-        "output_modalities": _OUTPUT[model.kind],
-        "capabilities": {
-            **{name: name in model.capabilities for name in _SHOWN_CAPABILITIES},
-            "streaming": model.kind is ModelKind.CHAT,
-        },
-        "supported_endpoints": _ENDPOINTS,
-    }
-    if model.subtype is not None:
-        facts["subtype"] = model.subtype
-    listed = directory.prices.row(row.id, model.id)
-    if listed is not None:
-        price = {"input": listed.input, "output": listed.output, "cached": listed.cache_read}
-        facts["pricing"] = {name: float(usd) for name, usd in price.items() if usd is not None}
-    if _is_free(directory, row, model):
-        facts["free"] = True
-    if model.id not in directory.models_of(row.id):
-        facts["custom"] = True
-    return facts
-
-
-def _catalog_row(directory: Directory, row: Provider) -> dict[str, Any]:
-    return {
-        "provider": row.name,
-        "alias": row.prefix,
-        "active": bool(directory.legs_of(row.id)),
-        "models": [_catalog_model(directory, row, model) for model in directory.models_of(row.id).values()],
-    }
-
-
-def _catalog_model(directory: Directory, row: Provider, model: Model) -> dict[str, Any]:
-    window = directory.context_of(row, model)
-    shown: dict[str, Any] = {
-        "id": f"{row.prefix}/{model.id}",
-        "name": model.name or model.id,
-        "type": model.kind,
-        "custom": False,
-    }
-    if _is_free(directory, row, model):
-        shown["free"] = True
-    if not window.is_assumed:
-        shown["context_length"] = window.tokens
-    if model.max_output is not None:
-        shown["max_output_tokens"] = model.max_output
-    if model.capabilities:
-        shown["capabilities"] = model.capabilities
-    listed = directory.prices.row(row.id, model.id)
-    if listed is not None:
-        price = {
-            "input": listed.input,
-            "output": listed.output,
-            "cacheRead": listed.cache_read,
-            "cacheWrite": listed.cache_write,
-        }
-        shown["price"] = {name: float(usd) for name, usd in price.items() if usd is not None}
-    return shown
-
-
 # --- selecting -------------------------------------------------------------------------------------------------------
 
 
-def _selected(view: _View, filters: Filters) -> list[Entry]:
+def _selected(view: _View, filters: Filters) -> Iterable[Entry]:
     provider = None
     if filters.provider is not None:
         row = view.directory.provider(filters.provider)
         if row is None:
-            return []
+            return ()
         provider = row.id
+    admits = _admitting(filters.rules)
     return [
         entry
         for entry in view.entries
         if (provider is None or entry.provider.id == provider)
         and (filters.kind is None or entry.model.kind == filters.kind)
-        and _is_admitted(entry, filters)
+        and _is_admitted(entry, filters, admits)
     ]
 
 
-def _is_admitted(entry: Entry, filters: Filters) -> bool:
+def _is_admitted(entry: Entry, filters: Filters, admits: Callable[[str], bool]) -> bool:
     if filters.only_free and not entry.is_free:
         return False
     if filters.connections and filters.connections.isdisjoint(entry.connection_ids):
         return False
     group = entry.group
     if group is None:
-        return filters.may_use is None or filters.may_use(entry.name)
+        return admits(entry.name)
     if group.combo is not None and not is_listed(filters.combos, group.combo):
         return False
-    return filters.may_use is None or any(_may_reach(entry, option.name, filters) for option in group.targets)
+    return filters.rules == _NO_RULES or any(filters.rules.admit(entry.name, option.name) for option in group.targets)
 
 
-def _may_reach(entry: Entry, target: str, filters: Filters) -> bool:
-    return filters.may_use is None or filters.may_use(entry.name, target)
+def _both(entry: Entry) -> Sequence[bytes]:
+    return (entry.rendered,) if entry.canonical is None else (entry.rendered, entry.rendered_canonical)
 
 
-def _named(entry: Entry, naming: Naming) -> tuple[bytes, ...]:
-    match naming:
-        case Naming.ALIAS:
-            return (entry.rendered,)
-        case Naming.CANONICAL:
-            return (entry.rendered_canonical or entry.rendered,)
-        case Naming.DUAL if entry.rendered_canonical is not None:
-            return (entry.rendered, entry.rendered_canonical)
-        case Naming.DUAL:
-            return (entry.rendered,)
+@lru_cache(maxsize=256)
+def _admitting(rules: ModelRules) -> Callable[[str], bool]:
+    """Return what judges a model by its own name as :meth:`ModelRules.admit` does, fast enough for thousands."""
+    if rules == _NO_RULES:
+        return lambda _name: True
+    blocked, allowed = _any_of(rules.blocked), _any_of(rules.allowed)
+
+    def admits(name: str) -> bool:
+        bare = name.partition("/")[2] or name
+        if blocked is not None and (blocked(name) or blocked(bare)):
+            return False
+        return allowed is None or bool(allowed(name) or allowed(bare))
+
+    return admits
 
 
-def _rendered(
-    view: _View, lines: Sequence[bytes], head: bytes, tail: bytes = b"]}", *, total: int | None = None
-) -> Rendered:
-    body = head + b",".join(lines) + tail
-    return Rendered(body, _digest((body,)), view.version, len(lines) if total is None else total)
+def _any_of(patterns: Sequence[str]) -> Callable[[str], object] | None:
+    """Return what matches any of some globs; brackets stand for themselves in them."""
+    if not patterns:
+        return None
+    # The expressions of fnmatch do not go back over what they have matched: no pattern is slow.
+    return re.compile("|".join(translate(pattern.replace("[", "[[]")) for pattern in patterns)).match
 
 
-def _digest(parts: Iterable[bytes]) -> str:
-    digest = blake2b(digest_size=12)
-    for part in parts:
-        digest.update(part)
-    return digest.hexdigest()
+# --- rendering -------------------------------------------------------------------------------------------------------
+
+
+def _gemini(entry: Entry) -> bytes:
+    return encode(gemini_model(entry.name, entry.model, entry.window))
+
+
+def _joined(lines: Iterable[bytes], head: bytes, tail: bytes = b"]}") -> bytes:
+    return head + b",".join(lines) + tail

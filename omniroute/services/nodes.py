@@ -23,6 +23,7 @@ from omniroute.services.keys import Origin
 from omniroute.services.probe import DEADLINES, Prober
 from omniroute.storage.database import Database
 from omniroute.storage.repositories import connections as connection_rows
+from omniroute.storage.repositories import models_custom as model_rows
 from omniroute.storage.repositories import nodes as rows
 from omniroute.storage.repositories import prices as price_rows
 from omniroute.storage.secrets import Cipher
@@ -164,6 +165,8 @@ class Nodes:
         def work(sql: Sql) -> int:
             removed = connection_rows.delete_of_provider(sql, node_id)
             price_rows.delete_of_provider(sql, node_id)
+            model_rows.delete(sql, node_id)
+            model_rows.delete_override(sql, node_id)
             rows.delete(sql, node_id)
             return removed
 

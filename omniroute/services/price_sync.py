@@ -90,7 +90,7 @@ class PriceSync:
     def __init__(
         self,
         *,
-        settings: Settings,
+        settings: Callable[[], Settings],
         database: Database,
         directories: Directories,
         prices: Prices,
@@ -100,9 +100,7 @@ class PriceSync:
         monotonic: Callable[[], float],
         read: Reader | None = None,
     ) -> None:
-        self._is_enabled = settings.pricing_sync_enabled
-        self._url = settings.pricing_sync_url
-        self._interval_s = settings.pricing_sync_interval
+        self._settings = settings
         self._database = database
         self._directories = directories
         self._prices = prices
@@ -114,12 +112,12 @@ class PriceSync:
 
     def state(self) -> dict[str, Any]:
         """Return how the last import went, under the names of the management API but with epoch seconds."""
-        known = self._state()
+        known, settings = self._state(), self._settings()
         count = self._database.read(lambda sql: rows.count(sql, IMPORT))
         return {
-            "enabled": self._is_enabled,
-            "url": self._url if self._is_enabled else None,
-            "intervalSeconds": self._interval_s,
+            "enabled": settings.pricing_sync_enabled,
+            "url": settings.pricing_sync_url if settings.pricing_sync_enabled else None,
+            "intervalSeconds": settings.pricing_sync_interval,
             "imported": count,
             "source": known.get("source"),
             "version": known.get("version"),
@@ -140,9 +138,13 @@ class PriceSync:
             Conflict: the public list is asked for and not enabled.
             UpstreamError: it cannot be fetched, or is no list of prices. What was imported before stays.
         """
-        chosen = source or (Source.LIST if self._is_enabled else Source.PACKAGE)
-        if chosen is Source.LIST and not self._is_enabled:
-            raise Conflict("The public price list is off: set PRICING_SYNC_ENABLED.", code="pricing_sync_disabled")
+        is_enabled = self._settings().pricing_sync_enabled
+        chosen = source or (Source.LIST if is_enabled else Source.PACKAGE)
+        if chosen is Source.LIST and not is_enabled:
+            raise Conflict(
+                "The public price list is off: set PRICING_SYNC_ENABLED or the feature flag publicPriceList.",
+                code="pricing_sync_disabled",
+            )
         unpriced = [(found.provider, found.model) for found in self._prices.unpriced()]
         try:
             found = self._found(chosen, unpriced, is_dry_run=is_dry_run)
@@ -156,9 +158,9 @@ class PriceSync:
 
     def run_if_due(self) -> None:
         """Read the public list after its interval; without it the package, when it or what is used has changed."""
-        known = self._state()
-        if self._is_enabled:
-            is_due = known.get("source") != Source.LIST or self._now() - known["at"] >= self._interval_s
+        known, settings = self._state(), self._settings()
+        if settings.pricing_sync_enabled:
+            is_due = known.get("source") != Source.LIST or self._now() - known["at"] >= settings.pricing_sync_interval
         else:
             unpriced = [(found.provider, found.model) for found in self._prices.unpriced()]
             is_due = known.get("source") != Source.PACKAGE or known.get("key") != _key(version(PACKAGE), unpriced)
@@ -236,7 +238,9 @@ class PriceSync:
     # --- the public list -----------------------------------------------------------------------------------------
 
     def _fetched(self) -> bytes:
-        request = UpstreamRequest("GET", self._url, _HEADERS, b"", _DEADLINES, is_local=True, is_operator=True)
+        request = UpstreamRequest(
+            "GET", self._settings().pricing_sync_url, _HEADERS, b"", _DEADLINES, is_local=True, is_operator=True
+        )
         response = self._transport.send(request)
         try:
             if response.status != 200:

@@ -65,8 +65,10 @@ class Prices:
 
     def all(self) -> list[PriceRow]:
         """Return every price in force, by provider and model."""
-        book = self._directories.current.prices
+        directory = self._directories.current
+        book = directory.prices
         pairs = {(provider, model) for provider, model, _ in self._listed()} | set(book.stored())
+        pairs |= {(row.id, model) for row in directory.providers() for model in directory.listing(row.id).prices}
         found = (book.row(*pair) for pair in sorted(pairs))
         return [row for row in found if row is not None]
 

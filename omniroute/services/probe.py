@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import msgspec
@@ -11,6 +11,7 @@ import msgspec
 from omniroute.errors import (
     InvalidRequest,
     OmniRouteError,
+    ProxyUnavailable,
     UpstreamProtocolError,
     UpstreamTimeout,
     UpstreamUnreachable,
@@ -19,16 +20,21 @@ from omniroute.errors import (
 from omniroute.formats.wire import WireFormat
 from omniroute.gateway.answers import read_all
 from omniroute.gateway.ports import Transport, UpstreamResponse
+from omniroute.providers import model_lists
 from omniroute.providers.classify import classify
 from omniroute.providers.requests import Endpoint, build
 from omniroute.providers.upstream import Deadlines, UpstreamRequest
-from omniroute.routing.failures import Failure, FailureClass
+from omniroute.records import DiscoveredModel
+from omniroute.routing.failures import PROXY_FAILED, Failure, FailureClass
 
 DEADLINES: Final = Deadlines(connect_s=10.0, headers_s=20.0, content_s=20.0, idle_s=20.0, total_s=30.0)
-MAX_LISTED: Final = 1000
+MAX_LISTED: Final = 10_000
+"""Models of one list that are read."""
+MOST_DESCRIBED: Final = 200
 
 _MAX_BODY: Final = 8 * 1024 * 1024
-_MAX_MODEL_ID: Final = 240
+_TAGS: Final = "/api/tags"
+_SHOW: Final = "/api/show"
 _STREAM_TYPES: Final = ("text/event-stream", "application/x-ndjson", "application/stream+json")
 _PROMPT: Final = "Hi"
 
@@ -49,7 +55,12 @@ class Finding:
     latency_ms: float
     status: int | None = None
     failure: Failure | None = None
-    models: tuple[str, ...] = ()
+    listed: tuple[DiscoveredModel, ...] = ()
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The ids of what was listed."""
+        return tuple(model.model_id for model in self.listed)
 
     @property
     def is_ok(self) -> bool:
@@ -60,10 +71,19 @@ class Finding:
 class Prober:
     """Sends the questions. `monotonic` measures, `now` is the time of day for retry hints."""
 
-    def __init__(self, *, transport: Transport, now: Callable[[], float], monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        *,
+        transport: Transport,
+        now: Callable[[], float],
+        monotonic: Callable[[], float],
+        pause: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`pause` is called now and then while a long list is read, so that others get their turn."""
         self._transport = transport
         self._now = now
         self._monotonic = monotonic
+        self._pause = pause
 
     def ask(
         self,
@@ -88,8 +108,67 @@ class Prober:
         return finding
 
     def list_models(self, request: UpstreamRequest) -> Finding:
-        """Ask for the provider's model list."""
-        return self._send(request, WireFormat.OPENAI_CHAT, stream=False, is_list=True)
+        """Ask for the provider's model list, every page of it; a page that fails fails the whole."""
+        finding, following = self._list_page(request)
+        latency_ms, listed = finding.latency_ms, {model.model_id: model for model in finding.listed}
+        pages = 1
+        while finding.is_ok and following is not None and pages < model_lists.MOST_PAGES and len(listed) < MAX_LISTED:
+            finding, following = self._list_page(replace(request, url=following))
+            more = [model for model in finding.listed if model.model_id not in listed]
+            listed.update((model.model_id, model) for model in more)
+            latency_ms, pages = latency_ms + finding.latency_ms, pages + 1
+            if not more:
+                break
+        models = tuple(listed.values()) if finding.is_ok else ()
+        return replace(finding, latency_ms=round(latency_ms, 1), listed=models)
+
+    def describe(self, request: UpstreamRequest, listed: tuple[DiscoveredModel, ...]) -> tuple[DiscoveredModel, ...]:
+        """Return models with what the provider says about each beyond its list, where it is an Ollama.
+
+        Args:
+            request: what the list was asked for with.
+            listed: what it had; a model that cannot be described stays as it is.
+        """
+        address, found, query = request.url.partition(_TAGS)
+        if not found or query:
+            return listed
+        headers = (*request.headers, ("Content-Type", "application/json"))
+        asking = replace(request, method="POST", url=address + _SHOW, headers=headers)
+        described: list[DiscoveredModel] = []
+        for model in listed[:MOST_DESCRIBED]:
+            body = self._body(replace(asking, body=msgspec.json.encode({"model": model.model_id})))
+            if body is None and not described:
+                return listed  # it does not answer at all; nobody waits for two hundred of that
+            described.append(model if body is None else model_lists.described(model, body))
+        return (*described, *listed[MOST_DESCRIBED:])
+
+    def _list_page(self, request: UpstreamRequest) -> tuple[Finding, str | None]:
+        pages: list[model_lists.Page] = []
+
+        def judge(response: UpstreamResponse) -> Failure | None:
+            body = read_all(response, request.deadlines.total_s, _MAX_BODY, self._monotonic)
+            if response.status == 200:
+                page = model_lists.parse(body, url=request.url, most=MAX_LISTED, pause=self._pause)
+                if page is not None:
+                    pages.append(page)
+                    return None
+            return classify(WireFormat.OPENAI_CHAT, response.status, response.headers, body, now=self._now())
+
+        finding = self._exchange(request, judge)
+        if not finding.is_ok or not pages:
+            return finding, None
+        return replace(finding, listed=pages[0].models), pages[0].next_url
+
+    def _body(self, request: UpstreamRequest) -> bytes | None:
+        bodies: list[bytes] = []
+
+        def judge(response: UpstreamResponse) -> Failure | None:
+            if response.status == 200:
+                bodies.append(read_all(response, request.deadlines.total_s, _MAX_BODY, self._monotonic))
+            return None
+
+        self._exchange(request, judge)
+        return bodies[0] if bodies else None
 
     def _ask(
         self, endpoint: Endpoint, model: str, question: Mapping[str, Any], deadlines: Deadlines, *, stream: bool
@@ -102,39 +181,38 @@ class Prober:
             return Finding(0.0, failure=failure)
         return self._send(request, endpoint.format, stream=stream)
 
-    def _send(
-        self, request: UpstreamRequest, wire_format: WireFormat, *, stream: bool, is_list: bool = False
-    ) -> Finding:
+    def _send(self, request: UpstreamRequest, wire_format: WireFormat, *, stream: bool) -> Finding:
+        limit_s = request.deadlines.total_s
+        return self._exchange(request, lambda answer: self._judge(answer, wire_format, limit_s, stream=stream))
+
+    def _exchange(self, request: UpstreamRequest, judge: Callable[[UpstreamResponse], Failure | None]) -> Finding:
         started = self._monotonic()
         status: int | None = None
-        models: tuple[str, ...] = ()
         failure: Failure | None = None
         try:
             response = self._transport.send(request)
             status = response.status
             try:
-                limit_s = request.deadlines.total_s
-                failure, models = self._judge(response, wire_format, limit_s, stream=stream, is_list=is_list)
+                failure = judge(response)
             finally:
                 response.close()
         except (UpstreamUnreachable, UpstreamTimeout, UpstreamProtocolError, UrlBlocked) as error:
             failure = _failure_of(error)
         latency_ms = (self._monotonic() - started) * 1000
-        return Finding(round(latency_ms, 1), status, failure, models)
+        return Finding(round(latency_ms, 1), status, failure)
 
     def _judge(
-        self, response: UpstreamResponse, wire_format: WireFormat, limit_s: float, *, stream: bool, is_list: bool
-    ) -> tuple[Failure | None, tuple[str, ...]]:
+        self, response: UpstreamResponse, wire_format: WireFormat, limit_s: float, *, stream: bool
+    ) -> Failure | None:
         if stream and response.status == 200:
-            return self._judge_stream(response, wire_format, limit_s), ()
+            return self._judge_stream(response, wire_format, limit_s)
         body = read_all(response, limit_s, _MAX_BODY, self._monotonic)
         if response.status != 200:
-            return classify(wire_format, response.status, response.headers, body, now=self._now()), ()
+            return classify(wire_format, response.status, response.headers, body, now=self._now())
         answer = _object_in(body)
-        models = _ids_in(body) if is_list else ()
-        if (is_list and models is not None) or (not is_list and answer is not None and not answer.get("error")):
-            return None, models or ()
-        return classify(wire_format, 200, response.headers, body, now=self._now()), ()
+        if answer is not None and not answer.get("error"):
+            return None
+        return classify(wire_format, 200, response.headers, body, now=self._now())
 
     def _judge_stream(self, response: UpstreamResponse, wire_format: WireFormat, limit_s: float) -> Failure | None:
         if not response.headers.get("content-type", "").startswith(_STREAM_TYPES):
@@ -154,6 +232,8 @@ def _failure_of(error: OmniRouteError) -> Failure:
             return Failure("blocked", FailureClass.LOCAL, message=error.message)
         case UpstreamTimeout():
             return Failure(f"timeout_{error.phase}", FailureClass.TRANSIENT, message=error.message)
+        case ProxyUnavailable():
+            return Failure(PROXY_FAILED, FailureClass.LOCAL, message=error.message)
         case UpstreamUnreachable():
             return Failure("transport", FailureClass.TRANSIENT, message=error.message)
         case _:
@@ -185,34 +265,8 @@ def _chat(model: str, prompt: str, *, stream: bool, limit: Mapping[str, Any]) ->
 
 
 def _object_in(body: bytes) -> dict[str, Any] | None:
-    document = _decoded(body)
-    return document if isinstance(document, dict) else None
-
-
-def _decoded(body: bytes) -> Any:
     try:
-        return msgspec.json.decode(body)
+        document = msgspec.json.decode(body)
     except (msgspec.DecodeError, RecursionError):
         return None
-
-
-def _ids_in(body: bytes) -> tuple[str, ...] | None:
-    """Return the model ids of a list in any common shape, or None when it is none."""
-    document = _decoded(body)
-    rows = document
-    if isinstance(document, dict):
-        rows = next((document[name] for name in ("data", "models", "result") if name in document), None)
-    if not isinstance(rows, list):
-        return None
-    found = (_id_of(row) for row in rows[:MAX_LISTED])
-    return tuple(dict.fromkeys(model_id for model_id in found if model_id))
-
-
-def _id_of(row: Any) -> str | None:
-    names: Sequence[Any] = (row,) if isinstance(row, str) else ()
-    if isinstance(row, dict):
-        names = [row.get(name) for name in ("id", "model", "name")]
-    for name in names:
-        if isinstance(name, str) and 0 < len(name) <= _MAX_MODEL_ID and name.isprintable():
-            return name.removeprefix("models/")
-    return None
+    return document if isinstance(document, dict) else None

@@ -7,7 +7,7 @@ import math
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Final, NotRequired, Protocol, TypedDict
 
 from omniroute.errors import (
     NotFound,
@@ -52,6 +52,46 @@ _CHECKED_AT: Final = (0.25, 0.5, 0.75, 1.0)
 """Parts of a rest after which the provider is asked whether it is over."""
 _FOR_LACK: Final = frozenset({"quota", "no_credit"})
 _NO_ACCESS: Final = frozenset({401, 403})
+
+
+class ForecastDocument(TypedDict, total=False):
+    """What comes of a window at today's pace: when it is used up, or which part of it lapses."""
+
+    exhaustedAt: str
+    lapsesFraction: float
+
+
+class QuotaWindowDocument(TypedDict):
+    """One window of a quota."""
+
+    name: str
+    usedPercent: float | None
+    remaining: float | None
+    limit: float | None
+    unit: str | None
+    resetsAt: str | None
+    lengthSeconds: float | None
+    family: str | None
+    kind: str
+    source: str
+    readAt: str | None
+    stale: bool
+    reservePercent: float | None
+    forecast: NotRequired[ForecastDocument]
+
+
+class QuotaDocument(TypedDict):
+    """What is known of a connection's quota."""
+
+    connectionId: str
+    connectionName: str
+    provider: str
+    plan: str | None
+    windows: list[QuotaWindowDocument]
+    fetchedAt: str | None
+    stale: bool
+    hasReport: bool
+    problem: NotRequired[str]
 
 
 class Snapshots(Protocol):
@@ -112,7 +152,7 @@ class ProviderQuotas:
         store: StateStore,
         transport: Transport,
         config: Callable[[], ComboConfig],
-        interval_s: float,
+        interval_s: Callable[[], float],
         spacing_s: float,
         now: Callable[[], float],
         monotonic: Callable[[], float],
@@ -157,6 +197,7 @@ class ProviderQuotas:
         connection = self._connection(connection_id)
         if self._now() - self._asked_at.get(connection_id, -math.inf) >= _LIVE_FOR_S and self._is_asked(connection):
             self._ask(connection)
+            self._quotas.exchange()
         return self._state(connection, self._history(connection_id))
 
     def _state(self, connection: Connection, history: dict[tuple[str, str], list[QuotaReading]]) -> QuotaState:
@@ -212,24 +253,25 @@ class ProviderQuotas:
 
     def run_due(self) -> None:
         """Ask those whose turn it is: regularly, and while they rest for lack of quota or credit."""
-        if not self._interval_s:
+        interval_s = self._interval_s()
+        if not interval_s:
             return
         now = self._now()
         due = []
         for connection in self._asked_of(None, None):
-            at = self._due_at(connection)
+            at = self._due_at(connection, interval_s)
             if at <= now:
                 due.append((at, connection.id, connection))
         self._ask_all([connection for _, _, connection in sorted(due, key=lambda one: one[:2])[:MOST_A_LOOK]])
 
-    def _due_at(self, connection: Connection) -> float:
+    def _due_at(self, connection: Connection, interval_s: float) -> float:
         reported = [one.fetched_at for one in self._quotas.of(connection.id) if one.source == ENDPOINT]
         last = max([*reported, self._asked_at.get(connection.id, -math.inf)], default=-math.inf)
         account = self._account(connection)
         rest = None if account is None else self._board.copy.rest(account.id, account.rest_scope)
         # Everybody's turn comes at another moment, in every worker that ever leads at the same.
         share = zlib.crc32(connection.id.encode()) / 2**32
-        return due_at(last, rest, self._interval_s * (1 + _SPREAD * share))
+        return due_at(last, rest, interval_s * (1 + _SPREAD * share))
 
     def _ask_all(self, connections: Sequence[Connection]) -> None:
         for place, connection in enumerate(connections):
@@ -256,7 +298,13 @@ class ProviderQuotas:
             self._quotas.note_report(account, readings)
 
     def _request(self, provider: Provider, connection: Connection) -> UpstreamRequest | None:
-        return usage_request(provider, connection.credential, connection.provider_data, deadlines=_DEADLINES)
+        return usage_request(
+            provider,
+            connection.credential,
+            connection.provider_data,
+            deadlines=_DEADLINES,
+            connection_id=connection.id,
+        )
 
     def _report(self, request: UpstreamRequest, shape: str) -> Report:
         response = self._transport.send(request)
@@ -360,9 +408,9 @@ def _problem_of(error: Exception) -> str:
 # --- as documents ----------------------------------------------------------------------------------------------------
 
 
-def document(state: QuotaState, iso_time: Callable[[float | None], str | None]) -> dict[str, Any]:
+def document(state: QuotaState, iso_time: Callable[[float | None], str | None]) -> QuotaDocument:
     """Return what is known of a connection under the public names."""
-    found = {
+    found: QuotaDocument = {
         "connectionId": state.connection.id,
         "connectionName": state.connection.name,
         "provider": state.connection.provider,
@@ -372,13 +420,15 @@ def document(state: QuotaState, iso_time: Callable[[float | None], str | None]) 
         "stale": all(one.is_stale for one in state.windows),
         "hasReport": state.is_asked,
     }
-    return found if state.problem is None else {**found, "problem": state.problem}
+    if state.problem is not None:
+        found["problem"] = state.problem
+    return found
 
 
-def window_document(one: WindowState, iso_time: Callable[[float | None], str | None]) -> dict[str, Any]:
+def window_document(one: WindowState, iso_time: Callable[[float | None], str | None]) -> QuotaWindowDocument:
     """Return a window under the public names."""
     window = one.reading.window
-    found: dict[str, Any] = {
+    found: QuotaWindowDocument = {
         "name": window.name,
         "usedPercent": None if window.used is None else round(window.used * 100, 2),
         "remaining": window.remaining,
@@ -394,9 +444,11 @@ def window_document(one: WindowState, iso_time: Callable[[float | None], str | N
         "reservePercent": None if one.reserve is None else round(one.reserve * 100, 2),
     }
     if one.forecast is not None:
-        coming = {
-            "exhaustedAt": iso_time(one.forecast.exhausted_at),
-            "lapsesFraction": None if one.forecast.lapses is None else round(one.forecast.lapses, 4),
-        }
-        found["forecast"] = {name: value for name, value in coming.items() if value is not None}
+        coming: ForecastDocument = {}
+        exhausted_at = iso_time(one.forecast.exhausted_at)
+        if exhausted_at is not None:
+            coming["exhaustedAt"] = exhausted_at
+        if one.forecast.lapses is not None:
+            coming["lapsesFraction"] = round(one.forecast.lapses, 4)
+        found["forecast"] = coming
     return found

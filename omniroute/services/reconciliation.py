@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final, TypedDict
 
 from omniroute.errors import ValidationFailed
 from omniroute.gateway.directory import Directories
@@ -24,6 +24,54 @@ _DAY_S: Final = 86_400.0
 _BILLED: Final = frozenset({"billed", "unpriced"})
 _INPUT: Final = frozenset({"input", "cache_read", "cache_write", "cache_write_1h", "audio_in"})
 _OUTPUT: Final = frozenset({"output", "reasoning", "audio_out"})
+
+
+class FiguresDocument(TypedDict):
+    """Sums of some lines; tokens are null where no line tells."""
+
+    lines: int
+    tokensIn: int | None
+    tokensOut: int | None
+    cacheRead: int | None
+    usd: str | None
+    unpriced: int
+    estimated: int
+
+
+class EntryDocument(TypedDict):
+    """A request or a day and model, in the file and in the log, and why they differ."""
+
+    name: str
+    differenceUsd: str | None
+    why: list[str]
+    invoice: FiguresDocument | None
+    log: FiguresDocument | None
+
+
+class ComparedTotalsDocument(TypedDict):
+    """The sums of both sides, and how many entries agree or not."""
+
+    invoice: FiguresDocument
+    log: FiguresDocument
+    differenceUsd: str | None
+    matched: int
+    differing: int
+    onlyInInvoice: int
+    onlyInLog: int
+
+
+class ReconciliationDocument(TypedDict):
+    """A provider's usage export beside the log."""
+
+    isEqual: bool
+    since: str
+    until: str
+    toleranceUsd: str | None
+    comparedBy: str
+    totals: ComparedTotalsDocument
+    differing: list[EntryDocument]
+    onlyInInvoice: list[EntryDocument]
+    onlyInLog: list[EntryDocument]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +146,7 @@ class Reconciliation:
             self._rest()
 
 
-def document_of(done: Reconciled) -> dict[str, Any]:
+def document_of(done: Reconciled) -> ReconciliationDocument:
     """Return a comparison as the API shows it."""
     report = done.report
     differing, only_in_invoice, only_in_log = report.counts
@@ -123,7 +171,7 @@ def document_of(done: Reconciled) -> dict[str, Any]:
     }
 
 
-def _entry(entry: Entry) -> dict[str, Any]:
+def _entry(entry: Entry) -> EntryDocument:
     return {
         "name": entry.name,
         "differenceUsd": usd_text(entry.difference),
@@ -133,7 +181,7 @@ def _entry(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _figures(figures: Figures) -> dict[str, Any]:
+def _figures(figures: Figures) -> FiguresDocument:
     return {
         "lines": figures.lines,
         "tokensIn": figures.input,

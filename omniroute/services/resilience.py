@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection as Sql
 
-from omniroute.errors import NotFound, StorageError, ValidationFailed
+from omniroute.errors import Conflict, NotFound, StorageError, ValidationFailed
 from omniroute.gateway.directory import Directories
 from omniroute.gateway.routing import SECTION, Routing
 from omniroute.routing.marks import Key
@@ -18,10 +18,11 @@ from omniroute.services.access import Snapshots
 from omniroute.services.audit import Recorder
 from omniroute.services.keys import Origin
 from omniroute.services.resilience_state import Limited, Place, ResilienceState, Resting, Tripped, state_of
+from omniroute.settings import RESILIENCE_FIELDS, variables
 from omniroute.storage.database import Database
 from omniroute.storage.repositories import settings as stored_settings
 
-_FIXED: Final = "is set by the environment, which wins"
+_VARIABLES: Final = {path: variables()[field].name for path, field in RESILIENCE_FIELDS.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +67,17 @@ class Resilience:
         """Change the given settings; a profile among them replaces everything that was chosen before.
 
         Raises:
-            ValidationFailed: a setting is unknown, out of its range, or decided by the environment.
+            ValidationFailed: a setting is unknown, or out of its range.
+            Conflict: `fixed_by_environment`, a variable decides.
         """
-        details = [{"field": path, "message": _FIXED} for path in self._refused(fields)]
-        if details:
-            raise ValidationFailed(details)
+        refused = self._refused(fields)
+        if refused:
+            named = {path: _VARIABLES[path] for path in refused}
+            raise Conflict(
+                f"The environment decides this: {', '.join(f'{path} by {name}' for path, name in named.items())}.",
+                code="fixed_by_environment",
+                extras={"fixed": named},
+            )
         old, now, by = self.settings(), self._now(), origin.actor.audit_name
 
         def work(sql: Sql) -> None:
@@ -98,6 +105,15 @@ class Resilience:
     def _refused(self, fields: Mapping[str, Any]) -> list[str]:
         """Return what somebody wants otherwise than the environment has it."""
         return [path for path, value in _leaves(fields) if path in self._fixed and value != self._fixed[path]]
+
+    def stored(self) -> dict[str, Any]:
+        """Return what was chosen, without what a profile or a default gives."""
+        settings = self._snapshots.current.settings
+        return {name: value for (section, name), value in settings.items() if section == SECTION}
+
+    def fixed(self) -> Mapping[str, str]:
+        """Return the settings that the environment decides, by path, and their variables."""
+        return {path: _VARIABLES[path] for path in self._fixed}
 
     # --- what rests ----------------------------------------------------------------------------------------------
 
@@ -128,6 +144,10 @@ class Resilience:
     def clear_lockouts(self, scope: Scope, origin: Origin) -> int:
         """End the lockouts of a scope alone; see :meth:`reset`."""
         return self._clear([lockout.key for lockout in self.state(scope).lockouts], [], scope, origin)
+
+    def reset_breakers(self, origin: Origin) -> int:
+        """Close the breakers of all providers; see :meth:`reset`."""
+        return self._clear([one.key for one in self.state().breakers], [], Scope(), origin)
 
     def _clear(self, keys: Collection[Key], others: Collection[Key], scope: Scope, origin: Origin) -> int:
         counted = len(set(keys))

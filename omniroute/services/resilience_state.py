@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NotRequired, TypedDict
 
 from omniroute.gateway.lanes import QueueState
 from omniroute.routing.breaker import breaker_of
@@ -16,6 +16,74 @@ from omniroute.routing.standing import early_probe_at, steps_left
 from omniroute.routing.view import BreakerState
 
 _FAMILY: Final = "family"
+
+
+class BreakerDocument(TypedDict):
+    """A provider's breaker that counts or is open."""
+
+    provider: str
+    state: str
+    isDegraded: bool
+    failures: int
+    trips: int
+    openedAt: str | None
+    retryAt: str | None
+    reason: str | None
+    status: int | None
+
+
+class RestingDocument(TypedDict):
+    """A connection, or a model or family of models on one, that is left alone."""
+
+    connectionId: str
+    connection: str | None
+    provider: str | None
+    model: NotRequired[str | None]
+    isFamily: NotRequired[bool]
+    reason: str | None
+    status: int | None
+    code: str | None
+    message: str | None
+    link: str | None
+    state: str
+    since: str | None
+    until: str | None
+    nextProbeAt: str | None
+    hintSource: str | None
+    step: int
+
+
+class LearnedLimitDocument(TypedDict):
+    """What a provider let us know about the limits of a connection."""
+
+    connectionId: str
+    connection: str | None
+    provider: str | None
+    concurrentRequests: int | None
+    pausedUntil: str | None
+    until: str | None
+
+
+class QueueDocument(TypedDict):
+    """Who waits for a connection in the worker that answers; one of a step of a combo is no connection's."""
+
+    queue: str
+    connectionId: str | None
+    waiting: int
+    oldestWaitMs: int
+    reason: str | None
+    until: str | None
+
+
+class ResilienceStateDocument(TypedDict):
+    """Everything that keeps requests from somewhere now."""
+
+    breakers: list[BreakerDocument]
+    cooldowns: list[RestingDocument]
+    dead: list[RestingDocument]
+    lockouts: list[RestingDocument]
+    limits: list[LearnedLimitDocument]
+    queues: list[QueueDocument]
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +296,7 @@ def _number(value: Any) -> int | None:
 # --- as a document ---------------------------------------------------------------------------------------------------
 
 
-def document(state: ResilienceState) -> dict[str, Any]:
+def document(state: ResilienceState) -> ResilienceStateDocument:
     """Return a state with the field names of the HTTP API."""
     return {
         "breakers": [breaker_document(one) for one in state.breakers],
@@ -240,7 +308,7 @@ def document(state: ResilienceState) -> dict[str, Any]:
     }
 
 
-def breaker_document(one: Tripped) -> dict[str, Any]:
+def breaker_document(one: Tripped) -> BreakerDocument:
     """Return a breaker as answers show it."""
     return {
         "provider": one.provider,
@@ -255,12 +323,12 @@ def breaker_document(one: Tripped) -> dict[str, Any]:
     }
 
 
-def resting_document(one: Resting) -> dict[str, Any]:
+def resting_document(one: Resting) -> RestingDocument:
     """Return what rests a connection, or a model on one, as answers show it."""
-    body: dict[str, Any] = {"connectionId": one.connection_id, "connection": one.connection, "provider": one.provider}
-    if one.kind is Kind.LOCKOUT:
-        body |= {"model": one.model, "isFamily": one.is_family}
-    return body | {
+    body: RestingDocument = {
+        "connectionId": one.connection_id,
+        "connection": one.connection,
+        "provider": one.provider,
         "reason": one.why.kind,
         "status": one.why.status,
         "code": one.why.code,
@@ -273,9 +341,12 @@ def resting_document(one: Resting) -> dict[str, Any]:
         "hintSource": one.hint_source,
         "step": one.step,
     }
+    if one.kind is Kind.LOCKOUT:
+        body["model"], body["isFamily"] = one.model, one.is_family
+    return body
 
 
-def limit_document(one: Limited) -> dict[str, Any]:
+def limit_document(one: Limited) -> LearnedLimitDocument:
     """Return learned limits of a connection as answers show them."""
     return {
         "connectionId": one.connection_id,
@@ -287,7 +358,7 @@ def limit_document(one: Limited) -> dict[str, Any]:
     }
 
 
-def queue_document(one: QueueState) -> dict[str, Any]:
+def queue_document(one: QueueState) -> QueueDocument:
     """Return a queue as answers show it; one that belongs to a step of a combo is no connection's."""
     what, _, name = one.name.partition(":")
     return {

@@ -16,8 +16,10 @@ from omniroute.services.keys import Origin
 from omniroute.settings import Settings
 from omniroute.storage.database import Database
 from omniroute.storage.repositories import (
+    access_tokens,
     audit,
     conversations,
+    ip_rules,
     ledger,
     login_attempts,
     quotas,
@@ -33,6 +35,8 @@ _PAUSE_S: Final = 0.01
 _AUDIT_KEPT: Final = 1000
 _LEDGER_DAYS: Final = 400
 _LIMIT_USAGE_DAYS: Final = 7
+_ENDED_TOKEN_DAYS: Final = 90
+"""So long the list says that a token has expired or was revoked."""
 
 
 class Retention:
@@ -41,7 +45,7 @@ class Retention:
     def __init__(
         self,
         *,
-        settings: Settings,
+        settings: Callable[[], Settings],
         database: Database,
         now: Callable[[], float],
         sleep: Callable[[float], None],
@@ -53,7 +57,7 @@ class Retention:
 
     def apply(self) -> None:
         """Remove what has reached its age."""
-        now, settings = self._now(), self._settings
+        now, settings = self._now(), self._settings()
         self._remove_logs(now - settings.call_log_retention_days * _DAY_S, settings.call_log_max_rows)
         hourly_days = settings.usage_hourly_retention_days
         # Sums of a day are read instead of those of its hours, and so stay at least as long.
@@ -67,8 +71,10 @@ class Retention:
             lambda sql: quotas.prune(sql, now),
             lambda sql: audit.prune(sql, before=kept_since, keep=_AUDIT_KEPT, now=now),
             lambda sql: sessions.delete_ended(sql, now - _DAY_S),
+            lambda sql: access_tokens.delete_ended(sql, now - _ENDED_TOKEN_DAYS * _DAY_S),
             lambda sql: login_attempts.delete_old(sql, now - _DAY_S),
             lambda sql: conversations.delete_expired(sql, now),
+            lambda sql: ip_rules.delete_ended(sql, now),
         ):
             self._database.write(remove)
 
@@ -83,6 +89,20 @@ class Retention:
         before = self._cut(older_than_days)
         removed = self._remove_sums(before, before)
         audit_log.record("usage.purged", details={"olderThanDays": older_than_days, "rows": removed}, **who.facts())
+        return removed
+
+    def purge_audit(self, older_than_days: int, audit_log: Audit, who: Origin) -> int:
+        """Remove audit rows that are so old; return how many. The newest thousand stay."""
+        now, before = self._now(), self._cut(older_than_days)
+        removed = self._database.write(lambda sql: audit.prune(sql, before=before, keep=_AUDIT_KEPT, now=now))
+        audit_log.record("audit.purged", details={"olderThanDays": older_than_days, "rows": removed}, **who.facts())
+        return removed
+
+    def purge_quota(self, older_than_days: int, audit_log: Audit, who: Origin) -> int:
+        """Remove stored readings of providers' quotas that are so old; return how many."""
+        before = self._cut(older_than_days)
+        removed = self._database.write(lambda sql: quotas.delete_before(sql, before))
+        audit_log.record("quota.purged", details={"olderThanDays": older_than_days, "rows": removed}, **who.facts())
         return removed
 
     def _cut(self, older_than_days: int) -> float:

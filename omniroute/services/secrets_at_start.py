@@ -25,6 +25,10 @@ from omniroute.storage import locks
 from omniroute.storage.secrets import KEY_BYTES, Cipher, key_id
 
 ENCRYPTION_KEY_FILE: Final = "encryption_key"
+NEXT_SUFFIX: Final = ".next"
+"""A key that a rotation is about to put in the place of the present one."""
+PREVIOUS_SUFFIX: Final = ".previous"
+"""Keys that were in force before, the newest first, until there is a backup without them."""
 _SECRET_BYTES: Final = 48
 _SHORTEST_PASSPHRASE: Final = 32
 # A passphrase must give the same key on another machine, so the salt cannot be random; n, r, p as for passwords.
@@ -75,10 +79,28 @@ def load_or_create(
                 tightened += _tighten(file, 0o600)
         jwt_secret = _text_secret(settings.jwt_secret, directory / "jwt_secret", log)
         api_key_secret = _text_secret(settings.api_key_secret, directory / "api_key_secret", log)
+        if settings.encryption_key is None:
+            finish_rotation(directory, stored_key_ids)
         key, is_missing = _encryption_key(settings.encryption_key, directory / ENCRYPTION_KEY_FILE, stored_key_ids, log)
     for name in tightened:
         log.warning("%s could be read by other users; its mode is tightened now.", name)
     return ServerSecrets(jwt_secret, api_key_secret, key, is_missing, tuple(tightened))
+
+
+def finish_rotation(directory: Path, stored_key_ids: Callable[[], Collection[str]]) -> None:
+    """Put the next key in place if the database is written with it already, or forget it; for one process at a time."""
+    present = directory / ENCRYPTION_KEY_FILE
+    upcoming = directory / f"{ENCRYPTION_KEY_FILE}{NEXT_SUFFIX}"
+    if (text := read_secret(upcoming)) is None:
+        return
+    if key_id(parse_encryption_key(text, source=f"DATA_DIR/secrets/{upcoming.name}")) not in stored_key_ids():
+        upcoming.unlink()
+        return
+    if (old := read_secret(present)) is not None:
+        previous = directory / f"{ENCRYPTION_KEY_FILE}{PREVIOUS_SUFFIX}"
+        known = (read_secret(previous) or "").splitlines()
+        write_secret(previous, "\n".join([old, *(line for line in known if line != old)]))
+    upcoming.replace(present)
 
 
 def parse_encryption_key(text: str, *, source: str) -> bytes:
@@ -111,10 +133,10 @@ def parse_encryption_key(text: str, *, source: str) -> bytes:
 def _text_secret(given: Secret | None, file: Path, log: logging.Logger) -> bytes:
     if given is not None:
         return given.reveal().encode()
-    if (stored := _read(file)) is not None:
+    if (stored := read_secret(file)) is not None:
         return stored.encode()
     created = base64.urlsafe_b64encode(os.urandom(_SECRET_BYTES)).decode()
-    _write(file, created)
+    write_secret(file, created)
     log.info("Generated %s.", file.name)
     return created.encode()
 
@@ -128,13 +150,13 @@ def _encryption_key(
         key = parse_encryption_key(given.reveal(), source="OMNIROUTE_ENCRYPTION_KEY")
         source = "OMNIROUTE_ENCRYPTION_KEY"
     else:
-        stored = _read(file)
+        stored = read_secret(file)
         source = f"DATA_DIR/secrets/{file.name}"
         key = parse_encryption_key(stored, source=source) if stored is not None else None
     in_use = set(stored_key_ids())
     if key is None and not in_use:
         key = os.urandom(KEY_BYTES)
-        _write(file, base64.b64encode(key).decode())
+        write_secret(file, base64.b64encode(key).decode())
         log.info("Generated %s. Keep a copy: stored credentials cannot be opened without it.", file.name)
         return key, False
     if key is None:
@@ -146,7 +168,12 @@ def _encryption_key(
     return key, False
 
 
-def _read(file: Path) -> str | None:
+def read_secret(file: Path) -> str | None:
+    """Return what a secret file holds; None if there is none.
+
+    Raises:
+        ConfigurationError: it is empty or cannot be read.
+    """
     try:
         text = file.read_text("utf-8").strip()
     except FileNotFoundError:
@@ -158,7 +185,7 @@ def _read(file: Path) -> str | None:
     return text
 
 
-def _write(file: Path, text: str) -> None:
+def write_secret(file: Path, text: str) -> None:
     """Write a file that appears complete or not at all and that nobody else can read."""
     unfinished = file.with_name(f".{file.name}.{os.getpid()}")
     unfinished.unlink(missing_ok=True)

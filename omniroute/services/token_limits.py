@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 from omniroute.errors import Conflict, NotFound, ValidationFailed
 from omniroute.gateway.directory import Directories
@@ -20,6 +20,23 @@ from omniroute.storage.ledger import Ledger
 
 MOST_TOKENS: Final = 10**15
 MOST_LIMITS: Final = 1000
+
+
+class TokenLimitDocument(TypedDict):
+    """A token limit and how far it is used in the window that holds now."""
+
+    id: str
+    keyId: str
+    keyName: str
+    scopeType: str
+    scopeValue: str | None
+    tokenLimit: int
+    period: str
+    enabled: bool
+    tokensUsed: int
+    tokensReserved: int
+    remaining: int
+    resetsAt: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +176,7 @@ class TokenLimits:
         )
 
 
-def document(state: LimitState, iso_time: Callable[[float | None], str | None]) -> dict[str, Any]:
+def document(state: LimitState, iso_time: Callable[[float | None], str | None]) -> TokenLimitDocument:
     """Return a token limit as the management API and the command line show it."""
     limit = state.limit
     return {

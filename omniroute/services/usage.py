@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 from omniroute.errors import NotFound
 from omniroute.money.periods import Period, window_at
@@ -76,6 +76,24 @@ class Today:
         return self.tokens_in + self.tokens_out
 
 
+class PeriodUsageDocument(TypedDict):
+    """What was used in a period."""
+
+    requests: int
+    failed: int
+    tokensIn: int
+    tokensOut: int
+    costUsd: float
+    unpricedRequests: int
+
+
+class OwnUsageDocument(TypedDict):
+    """What a key has used today and this month (UTC)."""
+
+    today: PeriodUsageDocument
+    month: PeriodUsageDocument
+
+
 class Usage:
     """Reads the request log and its sums."""
 
@@ -120,6 +138,17 @@ class Usage:
             if after is None:
                 return
             self._sleep(_PAUSE_S)  # others have their turn between two parts
+
+    def end(self) -> request_log.Settled:
+        """Return the place behind all requests that are stored by now, for :meth:`settled_after`."""
+        return self._database.read(lambda sql: request_log.end_of_log(sql, self._now()))
+
+    def settled_after(
+        self, filters: Filters, place: request_log.Settled
+    ) -> tuple[tuple[LogRow, ...], request_log.Settled]:
+        """Return what was stored after a place and passes filters, and the place behind that."""
+        found, reached = self._database.read(lambda sql: request_log.settled_after(sql, filters, place))
+        return tuple(_named(record, self._snapshots.current) for record in found), reached
 
     def walk_days(self, equal: Mapping[str, str], since: float, until: float) -> Iterator[list[DayRow]]:
         """Give the sums by day, oldest first, some at a time; `equal` narrows them by their keys."""
@@ -168,24 +197,25 @@ class Usage:
             ttft_ms=sums.ttft_ms_sum / sums.ttft_count if sums.ttft_count else None,
         )
 
-    def of_key(self, key_id: str) -> dict[str, Any]:
+    def of_key(self, key_id: str) -> OwnUsageDocument:
         """Return what a key has used today and this month (UTC), for its own status route."""
         now = self._now()
         starts = {"today": window_at(Period.DAILY, now).start, "month": window_at(Period.MONTHLY, now).start}
         sums = self._database.read(
             lambda sql: {name: usage.totals(sql, since=start, api_key_id=key_id) for name, start in starts.items()}
         )
-        return {
-            name: {
-                "requests": found.requests,
-                "failed": found.failed,
-                "tokensIn": found.tokens_in,
-                "tokensOut": found.tokens_out,
-                "costUsd": found.billed_nano_usd / NANO,
-                "unpricedRequests": found.unpriced,
-            }
-            for name, found in sums.items()
-        }
+        return {"today": _period(sums["today"]), "month": _period(sums["month"])}
+
+
+def _period(found: usage.Totals) -> PeriodUsageDocument:
+    return {
+        "requests": found.requests,
+        "failed": found.failed,
+        "tokensIn": found.tokens_in,
+        "tokensOut": found.tokens_out,
+        "costUsd": found.billed_nano_usd / NANO,
+        "unpricedRequests": found.unpriced,
+    }
 
 
 def _named(record: RequestRecord, snapshot: Snapshot) -> LogRow:

@@ -100,8 +100,7 @@ class Database:
 
         result = self._repeated(self._write_once, bumped)
         if bump:
-            for callback in self._after_bump:
-                callback()
+            self.follow_bump()
         return result
 
     def detached(self, work: Work[T]) -> T:
@@ -124,6 +123,11 @@ class Database:
     def after_bump(self, callback: Callable[[], None]) -> None:
         """Have `callback` called whenever this worker has changed the configuration."""
         self._after_bump.append(callback)
+
+    def follow_bump(self) -> None:
+        """Have this worker follow a change of the configuration that was not made by :meth:`write`."""
+        for callback in self._after_bump:
+            callback()
 
     # --- life ---------------------------------------------------------------------------------------------------
 

@@ -30,6 +30,10 @@ class Dialect(Protocol):
         """Return the time that all who share the database agree on, given our own."""
         ...
 
+    def last_row(self, connection: Connection, table: Table) -> int | None:
+        """Return a number that grows with the rows of a table, 0 of none; None where rows have no order of storing."""
+        ...
+
     def insert_many(
         self,
         connection: Connection,

@@ -65,6 +65,11 @@ def clock(connection: Connection, now: float) -> float:  # noqa: ARG001 -- the o
     return float(connection.execute(_CLOCK).scalar_one())
 
 
+def last_row(connection: Connection, table: Table) -> int | None:  # noqa: ARG001 -- the other dialect needs them
+    """Rows have no order of storing here."""
+    return None
+
+
 def is_busy(error: BaseException | None) -> bool:
     """Say whether the transaction lost against another one, so that trying again helps."""
     return getattr(error, "sqlstate", None) in _TRY_AGAIN

@@ -144,8 +144,8 @@ def _version_on(connection: Connection) -> int | None:
 def _damaged(path: Path) -> str:
     return (
         f"{path.name} is damaged or not an SQLite database. It was left as it is."
-        " Put a copy from the backups folder of the data directory in its place, remove the files beside it that end"
-        " in -wal and -shm, and start again."
+        " 'omniroute restore' puts a copy of the backups folder of the data directory in its place and keeps"
+        " the damaged file beside it."
     )
 
 
@@ -174,17 +174,23 @@ def _create(database: Database) -> None:
     The same schema as the migrations give (a test compares them), without importing Alembic into a server that then
     carries it for life.
     """
+    database.write(create_tables)
+
+
+def create_tables(connection: Connection) -> None:
+    """Make the newest schema on a connection to an empty database, without importing Alembic."""
+    db.metadata.create_all(connection)
+    connection.execute(text("INSERT INTO config_version (id, version, changed_at) VALUES (1, 1, 0)"))
+    connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"))
+    connection.execute(text("INSERT INTO alembic_version VALUES (:newest)"), {"newest": f"{newest_version():04d}"})
+    for row in applied_rows():
+        connection.execute(_VERSIONS.insert(), row)
+
+
+def applied_rows() -> list[dict[str, Any]]:
+    """Return the rows of `schema_version` that the newest schema has."""
     files = sorted((MIGRATIONS_DIRECTORY / "versions").glob("[0-9][0-9][0-9][0-9]_*.py"))
-
-    def create(connection: Connection) -> None:
-        db.metadata.create_all(connection)
-        connection.execute(text("INSERT INTO config_version (id, version, changed_at) VALUES (1, 1, 0)"))
-        connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"))
-        connection.execute(text("INSERT INTO alembic_version VALUES (:newest)"), {"newest": files[-1].name[:4]})
-        for file in files:
-            connection.execute(_VERSIONS.insert(), _applied(file))
-
-    database.write(create)
+    return [_applied(file) for file in files]
 
 
 def _applied(file: Path) -> dict[str, Any]:
@@ -197,15 +203,20 @@ def _applied(file: Path) -> dict[str, Any]:
 
 
 def _upgrade(database: Database, migrations: Path) -> None:
+    with database.connected(is_write=True) as connection:
+        upgrade(connection, migrations=migrations)
+
+
+def upgrade(connection: Connection, to: str = "head", *, migrations: Path = MIGRATIONS_DIRECTORY) -> None:
+    """Apply the migrations up to one of them on a connection that begins its transactions as writers do."""
     from alembic import command
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(migrations).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
-    with database.connected(is_write=True) as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+    config.attributes["connection"] = connection
+    command.upgrade(config, to)
 
 
 def record_step(ctx: Any, step: Any, heads: Any, run_args: Any) -> None:  # noqa: ARG001 - called by keyword

@@ -19,6 +19,7 @@ from omniroute.errors import OmniRouteError
 from omniroute.records import ApiKey, Snapshot
 from omniroute.storage.database import Database
 from omniroute.storage.repositories import (
+    access_tokens,
     aliases,
     api_keys,
     chains,
@@ -27,10 +28,15 @@ from omniroute.storage.repositories import (
     config_version,
     connections,
     credentials,
+    ip_rules,
     ledger,
+    models_custom,
+    models_discovered,
     nodes,
+    param_filters,
     prices,
     provider_routing,
+    proxies,
     sessions,
     settings,
 )
@@ -40,8 +46,8 @@ POLL_INTERVAL_S: Final = 0.5
 _log = logging.getLogger(__name__)
 
 
-def load(sql: Sql, cipher: Cipher, now: float) -> Snapshot:
-    """Read everything that requests need, in one read transaction."""
+def load(sql: Sql, cipher: Cipher, now: float, before: Snapshot | None = None) -> Snapshot:
+    """Read everything that requests need, in one read transaction; long lists that are as `before` are kept."""
     keys = api_keys.load_all(sql)
     by_hash: dict[bytes, ApiKey] = {}
     for key in keys:
@@ -55,16 +61,24 @@ def load(sql: Sql, cipher: Cipher, now: float) -> Snapshot:
         keys=keys,
         keys_by_hash=MappingProxyType(by_hash),
         sessions=MappingProxyType(sessions.load_usable(sql, now)),
+        access_tokens=MappingProxyType({token.token_hash: token for token in access_tokens.load_all(sql)}),
         settings=MappingProxyType(settings.load_all(sql)),
         combos=combos.load_all(sql),
         aliases=aliases.load_all(sql),
         combo_patterns=combos.load_patterns(sql),
         chains=chains.load_all(sql),
         provider_routing=MappingProxyType(provider_routing.load_all(sql)),
+        param_filters=MappingProxyType(param_filters.load_all(sql)),
+        proxies=proxies.load_all(sql, cipher),
+        proxy_bindings=proxies.load_bindings(sql),
         channels=channels.load_all(sql),
+        ip_rules=ip_rules.load_all(sql),
         budgets=MappingProxyType(ledger.load_budgets(sql)),
         token_limits=MappingProxyType(ledger.load_token_limits(sql)),
         prices=prices.load_all(sql),
+        custom_models=models_custom.load_all(sql),
+        discovered=MappingProxyType(models_discovered.load_all(sql, before.discovered if before is not None else None)),
+        model_overrides=models_custom.load_overrides(sql),
         has_password=credentials.exists(sql, credentials.ADMIN_PASSWORD),
     )
 
@@ -142,4 +156,4 @@ class SnapshotHolder:
     def _load_unless(self, sql: Sql, known_version: int | None) -> Snapshot | None:
         if known_version is not None and config_version.current(sql) == known_version:
             return None
-        return load(sql, self._cipher, self._now())
+        return load(sql, self._cipher, self._now(), None if known_version is None else self.current)

@@ -111,6 +111,12 @@ def clock(_connection: Connection, now: float) -> float:
     return now
 
 
+def last_row(connection: Connection, table: Table) -> int | None:
+    """Return the number of the row that was stored last; numbers of removed rows may be given again."""
+    statement = f"SELECT coalesce(max(rowid), 0) FROM {table.name}"  # noqa: S608 - a name of the schema
+    return int(connection.exec_driver_sql(statement).scalar_one())
+
+
 def is_busy(error: BaseException | None) -> bool:
     """Say whether somebody else holds the lock, so that trying again helps."""
     return _code_of(error) in (_BUSY, _LOCKED)

@@ -9,7 +9,7 @@ import pytest
 
 from omnibench import bodies, routing_cost, routing_world
 from omnibench.parts.routing import findings_of
-from omnibench.routing_cost import CASES, COMBO, DIRECT, LARGE, LONG, POOL, STAGES, Cost, Job
+from omnibench.routing_cost import CASES, COMBO, DIRECT, LARGE, LONG, POOL, RESTING, STAGES, Cost, Job
 from omnibench.routing_world import World
 from omniroute.providers import catalog
 from omniroute.routing.packing import Reader
@@ -77,12 +77,26 @@ def test_every_case_is_measured_in_a_process_of_its_own() -> None:
         assert cost.stored_bytes > 100
     sizes = {case: (costs[case.name].options, costs[case.name].accounts) for case in CASES}
     assert sizes[DIRECT] == (1, 1)
-    assert sizes[COMBO] == sizes[LONG] == (10, 20)
+    assert sizes[COMBO] == sizes[RESTING] == sizes[LONG] == (10, 20)
     assert sizes[LARGE] == (647, 57)
     options, accounts = sizes[POOL]
     assert accounts == 57
     assert options > 50
     assert costs[COMBO.name].entries == 10
+
+
+def test_what_is_to_rest_does(tmp_path: Path) -> None:
+    world = routing_cost._world(RESTING, catalog.load(), tmp_path)
+    try:
+        work = world.work()
+        world.serve(work)
+        assert [len(entry.seats) for entry in work.route.plan.entries] == [1] * 3 + [2] * 7
+        assert [one.reason for one in work.route.plan.exclusions] == ["cooling"] * 3
+        assert [tried.account for tried in Reader().read(work.packed).decision.attempts] == [
+            work.route.plan.entries[0].seats[0].account.id
+        ]
+    finally:
+        world.close()
 
 
 def _cost(name: str, least_us: float) -> Cost:

@@ -1,4 +1,4 @@
-"""`omniroute keys` and `omniroute reset-password`: on a real installation, without a running server."""
+"""`omniroute keys` and `omniroute reset-password`: here, and against a server elsewhere."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ import pytest
 
 from omniroute.cli import Exit
 from omniroute.services.passwords import check_password
-from tests.cli.conftest import Run
+from tests.cli.conftest import Both, Remote, Run, document
+from tests.cli.goldens import check_list
+from tests.goldens import Golden
 
 KEY = re.compile(r"sk-[0-9a-z]{12}-[A-Za-z0-9_-]{43}-[0-9a-f]{8}\n")
 
@@ -34,45 +36,31 @@ class TestKeys:
         assert [path.name for path in files if secret in path.read_bytes()] == []
 
     def test_its_fields(self, run: Run) -> None:
-        made = json.loads(
+        made = document(
             run(
-                "keys",
-                "create",
-                "x",
-                "--scope",
-                "manage",
-                "--models",
-                "sandbox/*",
-                "--expires",
-                "7",
-                "--no-log",
-                "--json",
-            ).stdout
+                *("keys", "create", "x", "--scope", "manage", "--models", "sandbox/*", "--combos", "fast"),
+                *("--expires", "7", "--rpm", "60", "--no-log", "--json"),
+            )
         )
-        listed = json.loads(run("keys", "list", "--json").stdout)
+        shown = document(run("keys", "show", "x", "--json"))
 
         assert KEY.fullmatch(made["key"] + "\n")
-        assert (made["name"], made["allowedModels"], made["noLog"]) == ("x", ["sandbox/*"], True)
+        assert (made["name"], made["allowedModels"], made["allowedCombos"]) == ("x", ["sandbox/*"], ["fast"])
+        assert (made["noLog"], made["rateLimits"]) == (True, [{"limit": 60, "windowSeconds": 60}])
         assert "manage" in made["scopes"]
         assert made["expiresAt"] > made["createdAt"]
-        assert listed == {"keys": [made | {"key": f"{made['key'][:8]}…{made['key'][-4:]}"}], "total": 1}
+        masked = f"{made['key'][:8]}…{made['key'][-4:]}"
+        assert made.pop("maskedKey") == masked
+        assert {name: shown[name] for name in made} == made | {"key": masked}
+        assert document(run("keys", "list", "--json")) == {"keys": [shown], "total": 1}
 
     def test_the_table_masks(self, run: Run) -> None:
         secret = run("keys", "create", "laptop").stdout.strip()
 
         text = run("keys", "list").stdout
 
-        assert text.splitlines()[0].split() == [
-            "Id",
-            "Name",
-            "Key",
-            "Scopes",
-            "Models",
-            "Status",
-            "Last",
-            "used",
-            "Expires",
-        ]
+        head = "Id Name Key Scopes Models Status Budget Used Last used Expires"
+        assert text.splitlines()[0].split() == head.split()
         assert f"{secret[:8]}…{secret[-4:]}" in text
         assert secret not in text
 
@@ -107,7 +95,7 @@ class TestKeys:
         twin, nobody = run("keys", "revoke", "twin", "--yes"), run("keys", "revoke", "nobody", "--yes")
 
         assert (twin.exit_code, nobody.exit_code) == (Exit.MISUSE, Exit.MISUSE)
-        assert "Several API keys are named 'twin': key_" in twin.stderr
+        assert "Several have the name 'twin': key_" in twin.stderr
         assert "There is no API key with the id or name 'nobody'." in nobody.stderr
 
     def test_changes_are_audited(self, run: Run, home: Path) -> None:
@@ -116,6 +104,60 @@ class TestKeys:
 
         actions = rows(home, "SELECT action, actor FROM audit_log WHERE target_kind = 'key' ORDER BY id")
         assert actions == [("key.created", "cli"), ("key.deleted", "cli")]
+
+    def test_its_life(self, run: Run) -> None:
+        made = document(run("keys", "add", "laptop", "--budget", "5", "--json"))
+        row = run("keys", "list").stdout.splitlines()[1]
+        assert ("$5.00 monthly" in row, " 0%" in row, " active " in row) == (True, True, True)
+        changed = document(
+            run(
+                *("keys", "set", "laptop", "--name", "desk", "--rpm", "9", "--without-models", "gpt-*", "--no-log"),
+                *("--hide-paid", "--max-concurrent", "2", "--json"),
+            )
+        )
+        assert (changed["id"], changed["name"], changed["noLog"]) == (made["id"], "desk", True)
+        assert (changed["blockedModels"], changed["maxConcurrent"]) == (["gpt-*"], 2)
+        cleared = document(run("keys", "update", "desk", "--clear", "rpm", "--clear", "--without-models", "--json"))
+        assert (cleared["rateLimits"], cleared["blockedModels"], cleared["noLog"]) == ([], [], True)
+        assert run("keys", "disable", "desk").exit_code == Exit.DONE
+        assert document(run("keys", "show", "desk", "--json"))["state"] == "disabled"
+        assert run("keys", "enable", made["id"]).exit_code == Exit.DONE
+        assert document(run("keys", "list", "--search", "DESK", "--json"))["keys"][0]["state"] == "active"
+        declined = run("keys", "regenerate", "desk")
+        assert (declined.exit_code, "--yes" in declined.stderr) == (Exit.MISUSE, True)
+        again = run("keys", "regenerate", "desk", "--grace", "60")
+        assert KEY.fullmatch(again.stdout)
+        assert again.stdout.strip() != made["key"]
+        assert "Request rules" in run("keys", "show", "desk").stdout
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ("set", "laptop"),
+            ("set", "laptop", "--clear", "everything"),
+            ("set", "laptop", "--clear", "name"),
+            ("set", "nobody", "--rpm", "5"),
+            ("add", "two", "words"),
+            ("add", "openai", "sk-x"),
+            ("show", "nobody"),
+            ("reveal", "laptop"),
+        ],
+    )
+    def test_misuse(self, remote: Remote, arguments: tuple[str, ...]) -> None:
+        remote("keys", "add", "laptop")
+        refused = remote("keys", *arguments)
+        assert (refused.exit_code, refused.stdout) == (Exit.MISUSE, "") or (
+            arguments[0] == "reveal" and refused.exit_code == Exit.NOT_ALLOWED
+        )
+
+    def test_elsewhere_as_here(self, both: Both, remote: Remote, golden: Golden) -> None:
+        remote("keys", "create", "laptop", "--budget", "5", "--period", "daily", "--expires", "7")
+        secret = remote("keys", "add", "desk", "--models", "sandbox/*").stdout
+        assert KEY.fullmatch(secret)
+        check_list(golden, both, "keys", "list")
+        both("keys", "show", "desk")
+        assert remote("keys", "delete", "desk", "-y").exit_code == Exit.DONE
+        assert both("keys", "list").stdout.count("\n") == 2
 
     def test_a_first_start_keeps_stdout_clean(self, run: Run) -> None:
         """The first password is announced, but not where a program reads the key."""
@@ -174,4 +216,4 @@ class TestResetPassword:
 
         assert "Sessions ended: 0." in result.stderr
         assert rows(home, "SELECT count(*) FROM login_attempts") == [(0,)]
-        assert ("auth.password.changed", "cli") in rows(home, "SELECT action, actor FROM audit_log")
+        assert ("auth.password.reset", "cli") in rows(home, "SELECT action, actor FROM audit_log")

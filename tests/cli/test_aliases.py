@@ -1,4 +1,4 @@
-"""`omniroute aliases`: on a real installation, without a running server."""
+"""`omniroute aliases`: here, and against a server elsewhere."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from typing import Any
 import pytest
 
 from omniroute.cli import Exit
-from tests.cli.conftest import Run
+from tests.cli.conftest import Both, Remote, Run, document
+from tests.cli.goldens import check_list
+from tests.goldens import Golden
 
 
 def listed(run: Run, *arguments: str) -> list[dict[str, Any]]:
-    document = json.loads(run("aliases", "list", *arguments, "--json").stdout)
-    rows: list[dict[str, Any]] = document["aliases"]
-    assert document["total"] == len(rows)
+    found = document(run("aliases", "list", *arguments, "--json"))
+    rows: list[dict[str, Any]] = found["aliases"]
+    assert found["total"] == len(rows)
     return rows
 
 
@@ -46,17 +48,15 @@ def test_the_life_of_an_alias(run: Run) -> None:
     assert run("aliases", "remove", "fast", "-y").exit_code == Exit.MISUSE
 
 
-def test_the_table(run: Run) -> None:
-    run("aliases", "set", "gpt-*", "sandbox/echo")
-    run("aliases", "set", "tale", "sandbox/story", "--priority", "3")
-    result = run("aliases", "list")
-    assert [line.split() for line in result.stdout.splitlines()] == [
-        ["Pattern", "Target", "Priority", "Enabled", "Hits"],
-        ["gpt-*", "sandbox/echo", "0", "yes", "0"],
-        ["tale", "sandbox/story", "3", "yes", "0"],
-    ]
-    assert [row["pattern"] for row in listed(run, "--search", "STORY")] == ["tale"]
-    assert [row["pattern"] for row in listed(run, "--search", "gpt")] == ["gpt-*"]
+def test_elsewhere_as_here(both: Both, remote: Remote, golden: Golden) -> None:
+    assert remote("aliases", "add", "gpt-*", "sandbox/echo").stdout == ""
+    made = json.loads(remote("aliases", "set", "tale", "sandbox/story", "--priority", "3", "--json").stdout)
+    check_list(golden, both, "aliases", "list")
+    assert [row["pattern"] for row in listed(both, "--search", "STORY")] == ["tale"]
+    assert listed(both, "--limit", "1")[0]["pattern"] == "gpt-*"
+    assert listed(both)[1] == made
+    assert remote("aliases", "delete", "tale", "-y").exit_code == Exit.DONE
+    assert [row["pattern"] for row in listed(both)] == ["gpt-*"]
 
 
 @pytest.mark.parametrize(
@@ -69,9 +69,10 @@ def test_the_table(run: Run) -> None:
         ("fast", "sandbox/echo", "--priority", "1001"),
     ],
 )
-def test_what_leads_nowhere_is_refused(run: Run, arguments: tuple[str, ...]) -> None:
-    assert run("aliases", "set", *arguments).exit_code == Exit.MISUSE
-    assert listed(run) == []
+def test_what_leads_nowhere_is_refused(remote: Remote, arguments: tuple[str, ...]) -> None:
+    refused = remote("aliases", "set", *arguments)
+    assert (refused.exit_code, refused.stdout) == (Exit.MISUSE, "")
+    assert listed(remote) == []
 
 
 def test_a_request_follows_it(run: Run) -> None:

@@ -1,4 +1,4 @@
-"""`omniroute budget`, `omniroute limits` and limited keys: on a real installation, without a running server."""
+"""`omniroute budget`, `omniroute limits` and limited keys: here, and against a server elsewhere."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from omniroute.cli import Exit
-from tests.cli.conftest import Run
+from tests.cli.conftest import Both, Remote, Run, document
+from tests.cli.goldens import check_list
+from tests.goldens import Golden
 
 
 def budgets(run: Run, *arguments: str) -> list[dict[str, Any]]:
@@ -109,6 +111,15 @@ class TestBudget:
         assert refused.stderr
         assert budgets(run) == []
 
+    def test_elsewhere_as_here(self, both: Both, remote: Remote, golden: Golden) -> None:
+        key(remote)
+        remote("budget", "set", "laptop", "5", "--period", "daily", "--warn", "0.5")
+        remote("budget", "set", "*", "0.125")
+        check_list(golden, both, "budget", "list")
+        assert len(budgets(both, "--key", "laptop")) == 1
+        assert "Removed 1 budget of laptop." in remote("budget", "delete", "laptop", "-y").stderr
+        assert [row["keyId"] for row in budgets(both)] == ["*"]
+
     def test_a_name_that_several_keys_have_is_not_enough(self, run: Run) -> None:
         first = key(run, "twin")
         key(run, "twin")
@@ -156,6 +167,7 @@ class TestLimits:
         for arguments, left in (
             (("--scope", "provider:nobody"), [7, 9, 8, 6]),
             (("--scope", "model:openai/gpt-x"), [7, 9, 6]),
+            (("--scope", "provider:openai", "--period", "daily"), [7, 9, 6]),
             (("--scope", "global", "--period", "daily"), [7, 9, 6]),
             (("--period", "weekly"), [7]),
         ):
@@ -183,6 +195,22 @@ class TestLimits:
         refused = run("limits", *arguments)
         assert (refused.exit_code, refused.stdout) == (Exit.MISUSE, "")
         assert limits(run) == []
+
+    def test_elsewhere_as_here(self, both: Both, remote: Remote, golden: Golden) -> None:
+        remote("limits", "set", "--key", "*", "--tokens", "7")
+        made = document(
+            remote(
+                *("limits", "set", "--key", "local", "--tokens", "9", "--scope", "provider:cc"),
+                *("--period", "weekly", "--json"),
+            )
+        )
+        assert (made["scopeType"], made["scopeValue"]) == ("provider", "cc")
+        check_list(golden, both, "limits", "list")
+        assert limits(both, "--scope", "provider:claude") == [made]
+        assert limits(both, "--scope", "global", "--period", "weekly") == []
+        assert limits(both, "--period", "weekly", "--key", "local") == [made]
+        assert remote("limits", "delete", made["id"], "-y").exit_code == Exit.DONE
+        assert [row["keyId"] for row in limits(both)] == ["*"]
 
 
 class TestLimitedKeys:

@@ -1,8 +1,9 @@
-"""`omniroute combos`: on a real installation, without a running server."""
+"""`omniroute combos`: here, and against a server elsewhere."""
 
 from __future__ import annotations
 
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ import pytest
 from omniroute.cli import Exit
 from omniroute.storage.database import Database
 from omniroute.storage.log_writer import LogWriter
-from tests.cli.conftest import Run
+from tests.cli.conftest import Both, Remote, Run
+from tests.cli.goldens import check_list
+from tests.goldens import Golden
 from tests.routing.worlds import settled
 
 
@@ -85,7 +88,7 @@ class TestCreate:
             (("sandbox/echo", "--weight", "sandbox/echo"), "NAME=VALUE"),
             (("sandbox/echo", "--config", "=1"), "NAME=VALUE"),
             (("sandbox/echo", "--config", "maxRetires=1"), "config.maxRetires"),
-            (("sandbox/echo", "--strategy", "best"), "Invalid value"),
+            (("sandbox/echo", "--strategy", "best"), "strategy"),
         ],
     )
     def test_misuse(self, run: Run, arguments: tuple[str, ...], word: str) -> None:
@@ -95,25 +98,33 @@ class TestCreate:
         assert listed(run) == []
 
     @pytest.mark.parametrize(
-        "text",
+        ("text", "word"),
         [
-            "{",
-            "[]",
-            '{"models": ["sandbox/echo"], "weight": 1}',
-            '{"models": [{"modell": "x"}]}',
-            '{"models": [""]}',
-            '{"models": "sandbox/echo"}',
-            '{"models": ["sandbox/echo"], "strategy": "best"}',
-            '{"models": [{"model": "sandbox/echo", "weight": -1}]}',
-            '{"models": ["sandbox/echo"], "context_length": 1}',
+            ("{", "combo.json, line 1: Expecting property name"),
+            ('{\n"models": [}', "combo.json, line 2"),
+            ("[]", "does not hold a JSON object"),
+            ("[" * 100_000, "is not JSON"),
+            ('{"models": ["sandbox/echo"], "weight": 1}', "weight"),
+            ('{"models": [{"modell": "x"}]}', "modell"),
+            ('{"models": [""]}', "models"),
+            ('{"models": "sandbox/echo"}', "models"),
+            ('{"models": ["sandbox/echo"], "strategy": "best"}', "strategy"),
+            ('{"models": [{"model": "sandbox/echo", "weight": -1}]}', "weight"),
+            ('{"models": ["sandbox/echo"], "context_length": 1}', "context_length"),
         ],
     )
-    def test_a_file_that_holds_no_combo(self, run: Run, home: Path, text: str) -> None:
+    def test_a_file_that_holds_no_combo(self, remote: Remote, home: Path, text: str, word: str) -> None:
         (home / "combo.json").write_text(text, encoding="utf-8")
-        result = run("combos", "create", "fast", "--file", "combo.json")
-        assert result.exit_code == Exit.MISUSE
-        assert "combo.json does not hold a combo" in result.stderr
-        assert listed(run) == []
+        result = remote("combos", "create", "fast", "--file", "combo.json")
+        assert (result.exit_code, result.stdout) == (Exit.MISUSE, "")
+        assert word in result.stderr
+        assert listed(remote) == []
+
+    def test_a_file_that_is_no_text_or_too_large(self, run: Run, home: Path) -> None:
+        (home / "combo.json").write_bytes(b"\xff{}")
+        assert "is not JSON" in run("combos", "create", "fast", "--file", "combo.json").stderr
+        (home / "combo.json").write_bytes(b" " * (1 << 20) + b"{}")
+        assert "larger than 1 MiB" in run("combos", "create", "fast", "--file", "combo.json").stderr
 
 
 class TestList:
@@ -123,13 +134,24 @@ class TestList:
         run("combos", "switch", "fast")
         result = run("combos", "list")
         assert [line.split() for line in result.stdout.splitlines()] == [
-            ["Default", "Name", "Strategy", "Targets", "Requests", "24", "h", "Success"],
-            ["no", "slow", "priority", "sandbox/story,sandbox/echo", "0", "-"],
-            ["yes", "fast", "random", "sandbox/echo", "0", "-"],
+            ["Name", "Strategy", "Targets", "Requests", "24", "h", "Success"],
+            ["slow", "priority", "sandbox/story,sandbox/echo", "0", "-"],
+            ["*", "fast", "random", "sandbox/echo", "0", "-"],
         ]
         assert run("combo", "list").stdout == result.stdout
         found = run("combos", "list", "--search", "STORY", "-o", "csv").stdout.splitlines()
-        assert found[1:] == ['no,slow,priority,"sandbox/story,sandbox/echo",0,-']
+        assert found == [
+            "isDefault,name,strategy,targets,requests,success",
+            'no,slow,priority,"sandbox/story,sandbox/echo",0,',
+        ]
+
+    def test_elsewhere_as_here(self, both: Both, remote: Remote, golden: Golden) -> None:
+        remote("combos", "create", "slow", "sandbox/story", "sandbox/echo", "--strategy", "weighted")
+        remote("combo", "add", "fast", "sandbox/echo", "slow", "auto")
+        remote("combos", "switch", "fast")
+        check_list(golden, both, "combos", "list")
+        check_list(golden, both, "combos", "show", "fast")
+        assert [row["name"] for row in listed(both)] == ["slow", "fast"]
 
     def test_what_was_served_lately(self, run: Run, home: Path) -> None:
         made = document(run, "create", "fast", "sandbox/echo")
@@ -143,8 +165,7 @@ class TestList:
         writer.flush()
         writer.stop()
         database.dispose()
-        (row,) = listed(run)
-        assert (row["requests24h"], row["successRate24h"]) == (4, 0.75)
+        assert [row["id"] for row in listed(run)] == [made["id"]]
         assert run("combos", "list").stdout.splitlines()[1].split()[-2:] == ["4", "75.0%"]
 
 
@@ -165,7 +186,7 @@ class TestShow:
         made = document(run, "create", "fast", "sandbox/echo")
         shown = document(run, "show", made["id"])
         assert {name: shown[name] for name in made} == made
-        (step,) = shown["steps"]
+        (step,) = shown["targets"]
         assert (step["step"], step["stepId"], step["health"]) == (1, made["models"][0]["id"], "ok")
         assert (step["connections"], step["usable"], step["inputUsdPer1M"]) == (1, 1, 0.0)
         assert shown["warnings"] == []
@@ -240,6 +261,15 @@ class TestTest:
         assert body["strategy"] == "priority"
         assert body["testedAt"].endswith("Z")
 
+    def test_elsewhere_as_here(self, both: Both, remote: Remote) -> None:
+        remote("combos", "create", "fast", "sandbox/echo", "sandbox/http/500")
+
+        def untimed(text: str) -> str:
+            return re.sub(r" +", " ", re.sub(r"(ok|error) +\d+", r"\1 ms", text))
+
+        result = both("combos", "test", "fast", "--prompt", "Hello", without=untimed)
+        assert (result.exit_code, "Not every target serves." in result.stderr) == (Exit.FAILED, True)
+
     def test_one_that_leads_nowhere_ends_with_1(self, run: Run) -> None:
         run("combos", "create", "fast", "groq/llama-3.3-70b-versatile")
         result = run("combos", "test", "fast")
@@ -265,3 +295,14 @@ class TestOrder:
         assert [row["name"] for row in listed(run) if row["isDefault"]] == []
         assert run("combos", "switch").exit_code == Exit.MISUSE
         assert run("combos", "switch", "a", "--none").exit_code == Exit.MISUSE
+        assert run("combos", "switch", "nobody").exit_code == Exit.MISUSE
+
+    def test_elsewhere(self, remote: Remote) -> None:
+        for name in ("a", "b"):
+            remote("combos", "create", name, "sandbox/echo")
+        assert "The order is now: b, a." in remote("combos", "reorder", "b").stderr
+        remote("combos", "switch", "a")
+        assert [row["name"] for row in listed(remote) if row["isDefault"]] == ["a"]
+        assert "No combo is the default." in remote("combos", "switch", "--none").stderr
+        assert remote("combos", "remove", "a", "-y").exit_code == Exit.DONE
+        assert [row["name"] for row in listed(remote)] == ["b"]

@@ -1,4 +1,4 @@
-"""`omniroute resilience`: on a real installation, without a running server."""
+"""`omniroute resilience`: here, and against a server elsewhere."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ from omniroute.routing.resilience import DEFAULTS
 from omniroute.services.keys import SYSTEM
 from omniroute.storage.database import Database
 from omniroute.storage.state import StateStore
-from tests.cli.conftest import Run
+from tests.cli.conftest import Both, Remote, Run
+from tests.cli.goldens import check_list
+from tests.fakes.upstream import answer, fake_upstream
+from tests.goldens import Golden
 
 RATE = Failure(
     "rate", FailureClass.RATE_LIMIT, status=429, message="Slow down.", retry_after_s=7260.0, hint_source="retry-after"
@@ -84,7 +87,7 @@ def shown(run: Run, *arguments: str) -> dict[str, Any]:
 
 
 def test_nothing_rests(run: Run) -> None:
-    assert shown(run) == {"breakers": [], "cooldowns": [], "dead": [], "lockouts": [], "limits": []}
+    assert shown(run) == {"breakers": [], "cooldowns": [], "dead": [], "lockouts": [], "limits": [], "queues": []}
     assert len(run("resilience", "show").stdout.splitlines()) == 1
 
 
@@ -152,11 +155,15 @@ def test_a_name_that_several_have_is_refused(run: Run, home: Path, connection: s
     assert connection in result.stderr
 
 
-@pytest.mark.parametrize(
-    ("left", "text"),
-    [(0.2, "0s"), (59.0, "59s"), (61.0, "1m 1s"), (3600.0, "1h 0m"), (90_000.0, "1d 1h"), (-5.0, "0s")],
-)
-def test_how_long_is_left(left: float, text: str) -> None:
-    from omniroute.cli.resilience import _left
-
-    assert _left(100.0 + left, 100.0) == text
+def test_elsewhere_as_here(both: Both, remote: Remote, golden: Golden) -> None:
+    """A connection whose provider refuses its key is dead until somebody mends it."""
+    refusal = answer(b'{"error": {"message": "No such key."}}', status=401)
+    with fake_upstream(refusal, refusal, refusal) as upstream:
+        remote.server.add_node(f"{upstream.url}/v1", prefix="mine")
+        for _ in range(2):
+            assert remote.ask("mine/m").status_code >= 400
+        check_list(golden, both, "resilience", "show")
+        assert "until it is mended" in remote("resilience", "show", "--provider", "mine").stdout
+        assert both("resilience", "show", "--provider", "groq").stdout.count("\n") == 1
+        assert json.loads(remote("resilience", "reset", "--provider", "mine", "--json").stdout)["reset"] >= 1
+    assert shown(remote)["dead"] == []

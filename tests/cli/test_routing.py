@@ -1,8 +1,9 @@
-"""`omniroute simulate`, `explain` and `replay`: on a real installation, without a running server."""
+"""`omniroute simulate`, `explain` and `replay`: here, and against a server elsewhere."""
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from random import Random
 
@@ -12,7 +13,9 @@ from omniroute.cli import Exit
 from omniroute.records import RequestRecord
 from omniroute.storage.database import Database
 from omniroute.storage.log_writer import LogWriter
-from tests.cli.conftest import Run
+from tests.cli.conftest import Both, Remote, Run
+from tests.e2e.processes import wait_until
+from tests.goldens import Golden
 from tests.routing.worlds import recorded, settled, world
 
 
@@ -49,6 +52,18 @@ class TestSimulate:
         assert {row["reason"] for row in document["path"] if not row["eligible"]} <= {"capability:tools"}
         assert any(row["eligible"] for row in document["path"])
 
+    def test_elsewhere_as_here(self, both: Both, remote: Remote, golden: Golden, home: Path) -> None:
+        remote("combos", "create", "fast", "sandbox/story", "sandbox/echo")
+        (home / "prompt.txt").write_text("Write a story. " * 500, encoding="utf-8")
+
+        def unmeasured(text: str) -> str:
+            return re.sub(r'"estLatencyMs": [^,\n]+', '"estLatencyMs": null', text)
+
+        found = both("simulate", "fast", "--prompt-file", str(home / "prompt.txt"), "--json", without=unmeasured)
+        golden.check_text("cli/simulate.json", unmeasured(found.stdout))
+        assert "strategy priority" in remote("simulate", "fast", "--tools", "--vision").stderr
+        assert both("simulate", "nobody/nothing").exit_code == Exit.MISUSE
+
     def test_what_a_key_may_not_use_is_refused(self, run: Run, home: Path) -> None:
         run("keys", "create", "narrow", "--models", "groq/*")
         refused = run("simulate", "sandbox/echo", "--key", "narrow")
@@ -77,6 +92,17 @@ class TestExplain:
         result = run("explain", "req_none")
         assert result.exit_code == Exit.MISUSE
         assert "no decision record" in result.stderr
+        assert run("explain", "../../keys").exit_code == Exit.MISUSE
+
+    def test_elsewhere_as_here(self, both: Both, remote: Remote) -> None:
+        answer = remote.ask("sandbox/echo")
+        request_id = answer.headers["X-OmniRoute-Request-Id"]
+        wait_until(lambda: remote("explain", request_id).exit_code == Exit.DONE, within_s=15, what="it is recorded")
+        assert both("explain", request_id).stdout.startswith(f"Request {request_id}, ")
+        assert json.loads(both("explain", request_id, "--json").stdout)["requestId"] == request_id
+        assert both("replay", "--since", "1h", "--verify").exit_code == Exit.DONE
+        assert json.loads(both("replay", "--since", "1h", "--model", "sandbox/echo", "--json").stdout)["requests"] >= 1
+        assert both("explain", "req_none").exit_code == Exit.MISUSE
 
 
 class TestReplay:
@@ -100,13 +126,18 @@ class TestReplay:
         assert run("replay", "--since", "2020-01-01", "--until", "2020-02-01").stdout.startswith("0 requests")
         assert run("replay", "--since", "2020-01-01", "--model", "model_3").stdout.startswith("1 requests")
 
-    @pytest.mark.parametrize("policy", ["{", "[]", '{"strategy": "x"}'])
-    def test_a_policy_that_is_none(self, run: Run, home: Path, policy: str) -> None:
+    @pytest.mark.parametrize(
+        ("policy", "word"),
+        [("{", "draft.json, line 1"), ("[]", "must be a JSON object"), ('{"strategy": "x"}', "strategy")],
+    )
+    def test_a_policy_that_is_none(self, remote: Remote, home: Path, policy: str, word: str) -> None:
         (home / "draft.json").write_text(policy, encoding="utf-8")
-        assert run("replay", "--policy", "draft.json").exit_code == Exit.MISUSE
+        result = remote("replay", "--policy", "draft.json")
+        assert (result.exit_code, result.stdout) == (Exit.MISUSE, "")
+        assert word in result.stderr
 
     @pytest.mark.parametrize("since", ["yesterday", "24", "h", "9999999999d"])
-    def test_a_time_that_is_none(self, run: Run, home: Path, since: str) -> None:
-        result = run("replay", "--since", since)
+    def test_a_time_that_is_none(self, remote: Remote, since: str) -> None:
+        result = remote("replay", "--since", since)
         assert result.exit_code == Exit.MISUSE
-        assert "--since must be" in result.stderr
+        assert "neither a length such as 24h" in result.stderr

@@ -59,12 +59,14 @@ def test_a_running_server(run: Run, home: Path, address: str) -> None:
 
     assert result.exit_code == Exit.DONE
     assert result.stdout.splitlines() == [
-        "State    running",
-        f"Address  {address}",
-        f"Data     {home / 'data'}",
-        "Version  9.9",
-        "Process  77",
-        "Started  2027-01-15T08:00:00.500Z",
+        "State       running",
+        "Context     default",
+        f"Address     {address}",
+        f"Data        {home / 'data'}",
+        "Version     9.9",
+        "Process     77",
+        "Started     2027-01-15T08:00:00.500Z",
+        "Up seconds  0",
     ]
 
 
@@ -77,6 +79,8 @@ def test_json(run: Run, home: Path, address: str) -> None:
     assert document == {
         "running": True,
         "healthy": True,
+        "httpStatus": 200,
+        "context": "default",
         "address": address,
         "dataDir": str(home / "data"),
         "version": "9.9",
@@ -90,7 +94,11 @@ def test_a_server_that_left_no_file_is_found_by_its_port(
 ) -> None:
     monkeypatch.setenv("OMNIROUTE_PORT", address.rpartition(":")[2])
 
-    assert run("status").stdout.splitlines()[:2] == ["State    running", f"Address  {address}"]
+    assert run("status").stdout.splitlines()[:3] == [
+        "State    running",
+        "Context  default",
+        f"Address  {address}",
+    ]
 
 
 def test_an_unhealthy_server(run: Run, home: Path, address: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -163,6 +163,8 @@ def start_server(data_dir: Path, *, workers: int = 1, port: int | None = None, *
         "INITIAL_PASSWORD": PASSWORD,
         "BASE_URL": f"http://127.0.0.1:{port}",
         "APP_LOG_TO_FILE": "false",
+        # Fakes count what they are asked, and what they list has names of its own: only tests of lists have them read.
+        "MODEL_SYNC_INTERVAL_HOURS": "0",
         **environment,
     }
     with log_file.open("ab") as log:

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import ssl
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import gevent
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from omniroute.errors import UpstreamProtocolError, UpstreamTimeout, UpstreamUnreachable
 from omniroute.gateway.answers import read_all
 from omniroute.gateway.ports import ReadTimeout
 from omniroute.gateway.transport import HttpTransport
 from omniroute.providers.upstream import Deadlines, UpstreamRequest
-from tests.fakes.upstream import Act, FakeUpstream, answer, serving, silence, stream
+from tests.fakes.tls import Authority, new_authority, tls_upstream
+from tests.fakes.upstream import FakeUpstream, answer, serving, silence, stream
 
 QUICK = Deadlines(connect_s=0.5, headers_s=0.5, content_s=0.5, idle_s=0.5, total_s=1.0)
 
@@ -33,87 +27,9 @@ def loopback(host: str, port: int, *, is_local: bool, is_operator: bool) -> tupl
     return ("127.0.0.1",)
 
 
-@dataclass(frozen=True)
-class Authority:
-    """A certificate authority of this test run, and a server certificate that it signed for `localhost`."""
-
-    bundle: Path
-    server: Path
-
-
-def _name(text: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
-
-
-def _certificate(
-    subject: str, key: ec.EllipticCurvePrivateKey, issuer: str, signer: ec.EllipticCurvePrivateKey, *, is_ca: bool
-) -> x509.Certificate:
-    now = dt.datetime.now(dt.UTC)
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(_name(subject))
-        .issuer_name(_name(issuer))
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
-    )
-    if not is_ca:
-        builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-    return builder.sign(signer, hashes.SHA256())
-
-
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    directory = tmp_path_factory.mktemp("tls")
-    root_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    root = _certificate("Test CA", root_key, "Test CA", root_key, is_ca=True)
-    leaf = _certificate("localhost", key, "Test CA", root_key, is_ca=False)
-    pem = serialization.Encoding.PEM
-    bundle, server = directory / "ca.pem", directory / "server.pem"
-    bundle.write_bytes(root.public_bytes(pem))
-    server.write_bytes(
-        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()) + leaf.public_bytes(pem)
-    )
-    return Authority(bundle, server)
-
-
-@dataclass
-class TlsUpstream(FakeUpstream):
-    """The same provider behind TLS; remembers which handshakes were short ones."""
-
-    context: Any = None
-    resumed: list[bool] = field(default_factory=list)
-
-    @property
-    def url(self) -> str:
-        return f"https://localhost:{self.port}"
-
-    def handle(self, sock: Any, address: Any) -> None:
-        # The handshake comes second: a socket whose making is broken off in mid-handshake is closed by nobody.
-        with closing(self.context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)) as secured:
-            try:
-                secured.do_handshake()
-            except OSError:  # refused by the client
-                return
-            self.resumed.append(secured.session_reused)
-            super().handle(secured, address)
-
-
-@contextmanager
-def tls_upstream(authority: Authority, *acts: Act, version: ssl.TLSVersion | None = None) -> Iterator[TlsUpstream]:
-    from gevent import ssl as gevent_ssl
-
-    context = gevent_ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    if version is not None:
-        context.minimum_version = context.maximum_version = version
-    context.load_cert_chain(authority.server)
-    upstream = TlsUpstream(list(acts), context=context)
-    with serving(upstream.handle) as upstream.port:
-        yield upstream
+    return new_authority(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture

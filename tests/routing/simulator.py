@@ -20,11 +20,11 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, Final, cast
 
 import gevent
+from msgspec import structs
 
 from omniroute.gateway.blocks import without
 from omniroute.gateway.figures import OptionFigures
@@ -320,7 +320,7 @@ class World:
         """Send one request now; it runs when time does."""
         number = next(self._numbers)
         asked = features(number) if features is not None else Features(estimated_input=1000, key_id="key_1")
-        request = Ended(number, name, worker, self.time.passed, features=replace(asked, requested=name))
+        request = Ended(number, name, worker, self.time.passed, features=structs.replace(asked, requested=name))
         greenlet = gevent.spawn(self._serve, request, self.workers[worker])
         self._running.add(greenlet)
         greenlet.rawlink(self._running.discard)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from omniroute.routing.attempts import (
     Alone,
@@ -475,7 +476,7 @@ class Told:
         )
         rng = random.Random(7)
         self.loop = attempts(
-            Plan(entries), replace(Limits(max_retries=0, retry_delay_s=0.0), **limits), around, rng=lambda: rng
+            Plan(entries), structs.replace(Limits(max_retries=0, retry_delay_s=0.0), **limits), around, rng=lambda: rng
         )
         self.said = [self._name(next(self.loop))]
         self.verdict: Verdict | None = None

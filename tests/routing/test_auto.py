@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from omniroute.records import ChannelTuning
 from omniroute.routing.asked import AccountRules, Asked, Chance
@@ -453,7 +454,7 @@ def test_no_chance_is_drawn_where_none_is_needed() -> None:
         def rng(self) -> Any:
             raise AssertionError("seeding is not cheap")
 
-    question = replace(asked(), chance=Forbidden(1))
+    question = structs.replace(asked(), chance=Forbidden(1))
     assert order_auto(block(FEW), FEW, range(8), question).order == tuple(range(8))
 
 
@@ -550,5 +551,5 @@ def test_half_of_the_providers_is_no_incident() -> None:
     options = [option("a/m"), option("a/n"), option("a/o"), option("b/m", is_unmetered=True)]
     view = Still(breakers={"a": OPEN})
     assert order_auto(block(options), options, [3], asked(view)).scores[0].factors["cost"][1] == 0.2
-    expired = Still(breakers={"a": replace(OPEN, until=NOW - 1), "b": replace(OPEN, until=NOW - 1)})
+    expired = Still(breakers={"a": structs.replace(OPEN, until=NOW - 1), "b": structs.replace(OPEN, until=NOW - 1)})
     assert order_auto(block(options), options, [0], asked(expired)).scores[0].factors["cost"][1] == 0.2

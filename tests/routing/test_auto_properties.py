@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from omniroute.routing.asked import Asked, Chance
 from omniroute.routing.auto import CHANNELS, channel_block, channel_weights, order_auto, score, weights_of
@@ -151,10 +152,12 @@ def test_improving_a_factor_never_lowers_the_score(
     better, after = one, before
     match data.draw(st.sampled_from(FACTORS)):
         case "latency":
-            known = replace(before, ttft_p50=before.ttft_p50 or 900.0, total_p50=before.total_p50 or 900.0)
+            known = structs.replace(before, ttft_p50=before.ttft_p50 or 900.0, total_p50=before.total_p50 or 900.0)
             before = known
             share = data.draw(fractions)
-            after = replace(known, ttft_p50=(known.ttft_p50 or 0) * share, total_p50=(known.total_p50 or 0) * share)
+            after = structs.replace(
+                known, ttft_p50=(known.ttft_p50 or 0) * share, total_p50=(known.total_p50 or 0) * share
+            )
         case "cost":
             one = replace(one, rates=one.rates or Rates(5.0, 5.0))
             better = (
@@ -163,7 +166,7 @@ def test_improving_a_factor_never_lowers_the_score(
                 else replace(one, is_unmetered=True, tier="local")
             )
         case "success":
-            after = replace(before, ok=before.total)
+            after = structs.replace(before, ok=before.total)
         case "context":
             one = replace(one, window=one.window or 1000)
             better = replace(one, window=(one.window or 0) + data.draw(st.integers(0, 10**6)))
@@ -171,7 +174,7 @@ def test_improving_a_factor_never_lowers_the_score(
             one = replace(one, fitness=one.fitness or (0.1, 0.1, 0.1))
             better = replace(one, fitness=(1.0, 1.0, 1.0))
         case "recent":
-            after = replace(before, failed_at=before.failed_at[1:])
+            after = structs.replace(before, failed_at=before.failed_at[1:])
         case "quota" | "breaker":
             pass
     block = calm(channel_block(channel, pool))

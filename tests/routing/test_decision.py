@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from omniroute.routing.asked import AccountRules, Asked, Chance
 from omniroute.routing.config import DEFAULTS
@@ -169,7 +170,7 @@ def test_no_text_of_a_provider_and_no_secret_is_kept() -> None:
 
 def test_texts_that_are_not_unicode_and_absurd_numbers_are_made_fit() -> None:
     one = world(Random(11))
-    odd = dataclasses.replace(one, features=dataclasses.replace(one.features, requested="half \ud800"))
+    odd = dataclasses.replace(one, features=structs.replace(one.features, requested="half \ud800"))
     asked = odd.asked()
     made = plan(odd.block, asked)
     draft = Recorder(gateway_version="1").begin("req_1", odd.block, asked, made, trace=[("combo", "\udfff", None)])
@@ -185,7 +186,7 @@ def test_texts_that_are_not_unicode_and_absurd_numbers_are_made_fit() -> None:
     "damage",
     [
         lambda stored: b"",
-        lambda stored: b"\x02" + stored[1:],
+        lambda stored: b"\x03" + stored[1:],
         lambda stored: stored[:-3],
         lambda stored: stored + b"x",
         lambda stored: stored[:40] + bytes(20) + stored[60:],

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from omniroute.routing.config import ComboConfig
 from omniroute.routing.expiring import Class, headroom, is_withheld, standing
@@ -208,10 +209,10 @@ def test_an_earlier_reset_never_lowers_a_step(some: list[Load], data: st.DataObj
     which = data.draw(st.integers(0, len(loads[name].windows) - 1))
     old = loads[name].windows[which]
     assert old.resets_at is not None
-    earlier = replace(old, resets_at=NOW + max(0.5, (old.resets_at - NOW) * share))
+    earlier = structs.replace(old, resets_at=NOW + max(0.5, (old.resets_at - NOW) * share))
     changed = tuple(earlier if index == which else one for index, one in enumerate(loads[name].windows))
 
-    before, after = order(leads, loads), order(leads, {**loads, name: replace(loads[name], windows=changed)})
+    before, after = order(leads, loads), order(leads, {**loads, name: structs.replace(loads[name], windows=changed)})
 
     assert after.index(name) <= before.index(name)
 
@@ -220,7 +221,7 @@ def test_an_earlier_reset_never_lowers_a_step(some: list[Load], data: st.DataObj
 def test_with_nothing_known_it_is_fill_first(some: list[Load]) -> None:
     leads = [plan(chr(ord("a") + index)) for index in range(len(some))]
     loads = {
-        lead.provider: replace(load, windows=(window(None),) if index % 2 else ())
+        lead.provider: structs.replace(load, windows=(window(None),) if index % 2 else ())
         for index, (lead, load) in enumerate(zip(leads, some, strict=True))
     }
     filled = block(Strategy.FILL_FIRST, leads)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec import structs
 
 from omniroute.routing.failures import Scope
 from omniroute.routing.families import families_of, family_named
@@ -36,7 +35,7 @@ from tests.routing.resting import (
 def test_after_its_end_a_rest_asks_for_a_probe_until_something_was_served() -> None:
     board = Board()
     board.fail(RATE)
-    assert board.rest(NOW + 2.9) == replace(board.rest(NOW) or Rest(""), needs_probe=False)
+    assert board.rest(NOW + 2.9) == structs.replace(board.rest(NOW) or Rest(""), needs_probe=False)
     over = board.rest(NOW + 3)
     assert over is not None
     assert over.needs_probe

@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from omniroute.routing.asked import Asked, Chance
 from omniroute.routing.config import DEFAULTS, ComboConfig
 from omniroute.routing.options import Account, AuthClass, Block, Features, Option, Step, Strategy
 from omniroute.routing.plan import Plan, Probe, Reason
-from omniroute.routing.planning import EXPANDED, plan
+from omniroute.routing.planning import plan
+from omniroute.routing.prepared import EXPANDED
 from omniroute.routing.view import Breaker, BreakerState, Load, Rest, Still
 
 NOW = 10_000.0
@@ -107,7 +109,7 @@ def test_an_open_breaker_leaves_out_a_provider_and_a_half_open_one_asks_for_a_pr
 def test_what_a_key_may_not_use_is_skipped() -> None:
     made = plan(
         block(option("p/m", "a", "b"), option("q/m")),
-        replace(asked(), permits=lambda one, account: account.id not in {"a", "q-1"}),
+        structs.replace(asked(), permits=lambda one, account: account.id not in {"a", "q-1"}),
     )
     assert [seat.account.id for entry in made.entries for seat in entry.seats] == ["b"]
     assert set(reasons(made)) == {("p/m", "key_policy", "a"), ("q/m", "key_policy", "q-1")}

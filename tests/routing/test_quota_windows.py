@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from omniroute.routing.config import ComboConfig
 from omniroute.routing.eligibility import Eligibility
@@ -18,9 +19,9 @@ from tests.routing.blocks import NOW, asked, option
 
 SUBSCRIPTION = {"tier": "subscription", "is_unmetered": True}
 HALF = QuotaWindow("5h", 0.5, NOW + 9000, 18_000.0, "grant", "headers", NOW - 60, NOW + 8000)
-OLD = replace(HALF, stale_at=NOW)
+OLD = structs.replace(HALF, stale_at=NOW)
 CREDIT = QuotaWindow("credits", 0.99, kind="credit")
-OPUS = replace(HALF, id="7d_opus", used=0.99, family="opus")
+OPUS = structs.replace(HALF, id="7d_opus", used=0.99, family="opus")
 
 
 @pytest.mark.parametrize(
@@ -28,14 +29,14 @@ OPUS = replace(HALF, id="7d_opus", used=0.99, family="opus")
     [
         (HALF, "m", True),
         (OLD, "m", False),
-        (replace(HALF, stale_at=NOW + 1), "m", True),
-        (replace(HALF, resets_at=NOW), "m", False),
-        (replace(HALF, used=None), "m", False),
+        (structs.replace(HALF, stale_at=NOW + 1), "m", True),
+        (structs.replace(HALF, resets_at=NOW), "m", False),
+        (structs.replace(HALF, used=None), "m", False),
         (CREDIT, "m", False),
         (OPUS, "claude-opus-4-7", True),
         (OPUS, "claude-sonnet-4-6", False),
-        (replace(OPUS, family="llama-3.3-70b"), "llama-3.3-70b", True),
-        (replace(OPUS, family="llama-3.3-70b"), "llama-3.1-8b", False),
+        (structs.replace(OPUS, family="llama-3.3-70b"), "llama-3.3-70b", True),
+        (structs.replace(OPUS, family="llama-3.3-70b"), "llama-3.1-8b", False),
     ],
 )
 def test_what_binds_a_model(window: QuotaWindow, model: str, is_known: bool) -> None:
@@ -75,7 +76,7 @@ def test_capacity_and_remainder_are_those_of_the_model() -> None:
 def test_a_reserve_is_a_part_and_shrinks_towards_the_reset(
     used: float, resets_in: float, percent: float, release: float
 ) -> None:
-    window = replace(HALF, used=used, resets_at=NOW + resets_in)
+    window = structs.replace(HALF, used=used, resets_at=NOW + resets_in)
     config = ComboConfig(reserve_percent=percent, reserve_release_percent=release)
     held = reserve(window, NOW, config)
     assert 0 <= held <= percent / 100
@@ -97,8 +98,8 @@ def test_families_bind_by_word_or_whole_name() -> None:
         (HALF, 50, "m", True),
         (HALF, 50.1, "m", False),
         (OLD, 10, "m", False),
-        (replace(HALF, resets_at=NOW - 1), 10, "m", False),
-        (replace(HALF, used=None), 10, "m", False),
+        (structs.replace(HALF, resets_at=NOW - 1), 10, "m", False),
+        (structs.replace(HALF, used=None), 10, "m", False),
         (OPUS, 90, "claude-opus-4-7", True),
         (OPUS, 90, "claude-sonnet-4-6", False),
         (CREDIT, 95, "m", True),
@@ -111,9 +112,9 @@ def test_a_cut_off(window: QuotaWindow, percent: float, model: str, is_out: bool
 def test_an_account_beyond_its_cut_off_is_left_out_until_the_reset() -> None:
     one = option("a", **SUBSCRIPTION)
     account = replace(one.accounts[0], cutoffs=(("5h", 40.0), ("7d", 90.0)))
-    weekly = replace(HALF, id="7d", used=0.9, resets_at=NOW + 90_000, stale_at=None)
+    weekly = structs.replace(HALF, id="7d", used=0.9, resets_at=NOW + 90_000, stale_at=None)
     found = {}
-    for name, windows in (("one", (HALF,)), ("both", (HALF, weekly)), ("other", (replace(HALF, id="1d"),))):
+    for name, windows in (("one", (HALF,)), ("both", (HALF, weekly)), ("other", (structs.replace(HALF, id="1d"),))):
         eligibility = Eligibility(asked(Still(loads={"a": Load(windows=windows)})))
         found[name] = eligibility.seat(one, account, None)
     assert found["one"] == Exclusion("a/m", Reason.QUOTA_CUTOFF, "a", NOW + 9000, "5h")

@@ -27,7 +27,8 @@ from omniroute.routing.options import (
     Strategy,
 )
 from omniroute.routing.plan import Reason
-from omniroute.routing.planning import EXPANDED, MOST_SCORED, plan
+from omniroute.routing.planning import plan
+from omniroute.routing.prepared import EXPANDED, MOST_SCORED
 from omniroute.routing.recorder import Noted
 from omniroute.routing.view import Figures, Rest, Still
 from tests.routing.ledger import Ended

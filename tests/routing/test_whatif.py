@@ -181,6 +181,14 @@ def test_other_accounts_may_come_first() -> None:
     assert {name: one.requests for name, one in found.after.spent.items()} == {"conn_a": 2, "conn_a2": 2}
 
 
+def test_the_account_that_the_simulation_used_last_is_the_last_to_come_again() -> None:
+    two = (account("a"), dataclasses.replace(account("a"), id="conn_a2", priority=2))
+    plain = Block(Strategy.PRIORITY, (Step("a/dear", dataclasses.replace(DEAR, accounts=two)),))
+    records = [request(None, block=plain, at=AT + number) for number in range(4)]
+    found = compared(Policy(account_strategy=AccountStrategy.LEAST_USED), *records)
+    assert {name: one.requests for name, one in found.after.spent.items()} == {"conn_a": 2, "conn_a2": 2}
+
+
 def test_settings_bound_the_attempts() -> None:
     record = request(RATE, RATE, None)
     found = compared(Policy(config={"maxAttempts": 2}), record)

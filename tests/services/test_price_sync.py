@@ -61,7 +61,7 @@ def told(rows: list[dict[str, Any]], version: str = "1.0") -> Any:
 
 def sync_of(app: App, read: Any, clock: Clock | None = None) -> PriceSync:
     return PriceSync(
-        settings=app.own.settings,
+        settings=lambda: app.own.settings,
         database=app.own.database,
         directories=app.own.directories,
         prices=app.own.prices,

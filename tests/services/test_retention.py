@@ -37,7 +37,7 @@ def database(settings: Settings, clock: Clock) -> Iterator[Database]:
 
 
 def kept(settings: Settings, database: Database, clock: Clock, **changes: Any) -> Retention:
-    return Retention(settings=replace(settings, **changes), database=database, now=clock, sleep=lambda _: None)
+    return Retention(settings=lambda: replace(settings, **changes), database=database, now=clock, sleep=lambda _: None)
 
 
 def request(day: int, number: int, now: float) -> RequestRecord:

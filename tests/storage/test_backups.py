@@ -50,7 +50,9 @@ def test_a_backup_is_verified_private_and_holds_ciphertext_only(
     assert backup.path.stat().st_mode & 0o777 == 0o600
     assert backup.path.parent.stat().st_mode & 0o777 == 0o700
     assert SECRET.reveal().encode() not in backup.path.read_bytes()
-    assert [file.name for file in backup.path.parent.iterdir()] == [backup.id], "nothing unfinished stays"
+    names = sorted(file.name for file in backup.path.parent.iterdir())
+    assert names == [f".{backup.id}.facts", backup.id], "nothing unfinished stays"
+    assert copies.facts_path(backup.path).stat().st_mode & 0o777 == 0o600
     (listed,) = make().list_all()
     assert (listed.id, listed.reason, listed.created_at, listed.size_bytes) == (
         backup.id,

@@ -58,6 +58,7 @@ class Case:
         accounts: connections to each of them.
         strategy: of a combo of `steps` models; "" where one model or the channel `auto` is asked for.
         is_long: an agent's request of 115 KB, otherwise one of 1 KB.
+        resting: providers of which one connection rests.
     """
 
     name: str
@@ -67,14 +68,16 @@ class Case:
     steps: int = 0
     is_auto: bool = False
     is_long: bool = False
+    resting: int = 0
 
 
 DIRECT: Final = Case("direct model", 1, 1)
 COMBO: Final = Case("combo", 10, 2, "priority", 10)
+RESTING: Final = Case("combo, 3 connections rest", 10, 2, "priority", 10, resting=3)
 LONG: Final = Case("combo, 115 KB", 10, 2, "priority", 10, is_long=True)
 POOL: Final = Case("`auto`", 19, 3, is_auto=True)
 LARGE: Final = Case("combo by score", 19, 3, "auto", 647)
-CASES: Final = (DIRECT, COMBO, LONG, POOL, LARGE)
+CASES: Final = (DIRECT, COMBO, RESTING, LONG, POOL, LARGE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +151,9 @@ def _world(case: Case, catalogue: Catalogue, data_dir: Path) -> World:
     combo = worlds.combo_of(case.strategy, models[: case.steps]) if case.strategy else None
     requested = AUTO if case.is_auto else models[0] if combo is None else combo.name
     body = bodies.large(requested) if case.is_long else bodies.small(requested)
-    return worlds.World(catalogue, data_dir, worlds.configured(providers, case.accounts, combo), requested, body)
+    world = worlds.World(catalogue, data_dir, worlds.configured(providers, case.accounts, combo), requested, body)
+    world.rest(provider.id for provider in providers[: case.resting])
+    return world
 
 
 def _warm(world: World, requests: int) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain, count, zip_longest
 from pathlib import Path
 from typing import Final, NoReturn
@@ -29,7 +29,8 @@ from omniroute.providers.spec import AuthKind, ModelKind, Provider, ProviderStat
 from omniroute.providers.upstream import Deadlines
 from omniroute.records import ApiKey, AuthType, Combo, ComboStep, Connection, RequestRecord, Snapshot
 from omniroute.routing.attempts import Attempt
-from omniroute.routing.failures import Success
+from omniroute.routing.events import AttemptFailed
+from omniroute.routing.failures import Failure, FailureClass, Success
 from omniroute.routing.packing import Packer
 from omniroute.routing.recorder import Draft
 from omniroute.secret import Secret
@@ -46,6 +47,7 @@ _CONVERSATIONS: Final = 200
 """Requests take turns between so many, so that plans meet sessions that are known."""
 _LEFT_S: Final = 600.0
 _CONFIG_VERSION: Final = 1
+_LIMITED: Final = Failure("rate", FailureClass.RATE_LIMIT, 3600.0, "retry-after", status=429)
 _CONTENT: Final = b'"content":"'
 
 
@@ -103,6 +105,12 @@ class World:
         """Store what is not stored yet, and end."""
         self._routing.stop()
         self._database.dispose()
+
+    def rest(self, providers: Iterable[str]) -> None:
+        """Let the first connection of each of the providers rest for longer than any measurement takes."""
+        for provider in providers:
+            account = self._routing.resolvers.current.accounts_of(provider)[0]
+            self._routing.board.record(AttemptFailed(account, "", _LIMITED, time.time()))
 
     def work(self) -> Work:
         """Return a new request, as it is when the model's name has been read from it."""

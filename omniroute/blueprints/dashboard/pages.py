@@ -138,9 +138,18 @@ def create_key() -> Response:
 
 
 def _login_page(form: LoginForm, problem: str | None = None, status: int = 200) -> Response:
-    settings = container().settings
-    page = render_template("login.html", form=form, problem=problem, instance_name=settings.instance_name)
+    page = render_template("login.html", form=form, problem=problem, **_appearance())
     return make_response(page, status)
+
+
+def _appearance() -> dict[str, Any]:
+    """Return what the operator has chosen for the look of pages."""
+    in_force = container().in_force
+    return {
+        "instance_name": in_force.current.instance_name,
+        "theme": in_force.value("appearance", "theme"),
+        "refresh_s": in_force.value("appearance", "refreshIntervalSec"),
+    }
 
 
 def _overview_page(form: KeyForm, issued: Issued | None = None, status: int = 200) -> Response:
@@ -152,7 +161,7 @@ def _overview_page(form: KeyForm, issued: Issued | None = None, status: int = 20
     keys = held.keys.usable()
     page = render_template(
         "dashboard/overview.html",
-        instance_name=held.settings.instance_name,
+        **_appearance(),
         base_url=base_url,
         state=_state(held.health.overview()),
         today=held.usage.today(),

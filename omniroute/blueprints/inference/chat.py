@@ -13,8 +13,9 @@ from urllib.parse import parse_qs
 
 from flask import Blueprint, Response, request
 
+from omniroute.blueprints.contract import Body, Query, operation
 from omniroute.blueprints.guard import CALLER, REQUEST_ID
-from omniroute.blueprints.inference import asks
+from omniroute.blueprints.inference import asks, documents
 from omniroute.blueprints.inference.body import read_json_bytes
 from omniroute.blueprints.tiers import (
     GEMINI_BARE_PREFIX,
@@ -73,34 +74,78 @@ _STREAM: Final = Way(Surface.GEMINI, "/v1beta/models:streamGenerateContent")
 _STREAM_ARRAY: Final = Way(Surface.GEMINI_ARRAY, "/v1beta/models:streamGenerateContent")
 
 
-def _view(path: str) -> Callable[[], Response]:
+_CONTRACTS: Final = {
+    Surface.OPENAI_CHAT: operation(
+        documents.ChatCompletionDocument, others=documents.EVENTS, body=Body(documents.ChatRequestDocument)
+    ),
+    Surface.OPENAI_COMPLETIONS: operation(
+        documents.CompletionDocument, others=documents.EVENTS, body=Body(documents.CompletionRequestDocument)
+    ),
+    Surface.OPENAI_RESPONSES: operation(
+        documents.ResponseDocument, others=documents.EVENTS, body=Body(documents.ResponsesRequestDocument)
+    ),
+    Surface.ANTHROPIC_MESSAGES: operation(
+        documents.MessageDocument, others=documents.EVENTS, body=Body(documents.MessagesRequestDocument)
+    ),
+    Surface.OLLAMA_CHAT: operation(
+        documents.OllamaAnswerDocument, others=documents.LINES, body=Body(documents.OllamaChatRequestDocument)
+    ),
+    Surface.OLLAMA_GENERATE: operation(
+        documents.OllamaAnswerDocument, others=documents.LINES, body=Body(documents.OllamaGenerateRequestDocument)
+    ),
+}
+_SUMMARIES: Final = {
+    Surface.OPENAI_CHAT: "Go on with a conversation",
+    Surface.OPENAI_COMPLETIONS: "Go on with a text",
+    Surface.OPENAI_RESPONSES: "Make a response",
+    Surface.ANTHROPIC_MESSAGES: "Go on with a conversation",
+    Surface.OLLAMA_CHAT: "Go on with a conversation",
+    Surface.OLLAMA_GENERATE: "Go on with a text",
+}
+
+
+def _view(path: str, way: Way) -> Callable[[], Response]:
     def view() -> Response:
-        return as_response(serve(request.environ, container(), WAYS[path]))
+        return as_response(serve(request.environ, container(), way))
 
     view.__name__ = path.strip("/").replace("/", "_")
-    view.__doc__ = f"Serve `POST {path}`."
-    return view
+    view.__doc__ = f"{_SUMMARIES[way.surface]}."
+    return _CONTRACTS[way.surface](view)
 
 
-def _pinned_view(path: str) -> Callable[[str], Response]:
+def _pinned_view(path: str, way: Way) -> Callable[[str], Response]:
     def view(provider: str) -> Response:
-        return as_response(serve(request.environ, container(), PINNED[path], provider=provider))
+        return as_response(serve(request.environ, container(), way, provider=provider))
 
     view.__name__ = "pinned_" + path.strip("/").replace("/", "_")
-    view.__doc__ = f"Serve `POST /v1/providers/{{provider}}{path}`: the same at one provider only."
-    return view
+    view.__doc__ = f"{_SUMMARIES[way.surface]} at one provider only."
+    return _CONTRACTS[way.surface](view)
 
 
-for _path in WAYS:
-    blueprint.add_url_rule(_path, view_func=_view(_path), methods=["POST"])
-for _path in PINNED:
-    _pinned = _pinned_view(_path)
+for _mounts, _ways in ((INFERENCE_MOUNTS, ENDPOINTS), (OLLAMA_MOUNTS, OLLAMA_ENDPOINTS)):
+    for _path, _way in _ways.items():
+        _served = _view(_path, _way)
+        for _mount in _mounts:
+            blueprint.add_url_rule(_mount + _path, view_func=_served, methods=["POST"])
+for _path, _way in PINNED.items():
+    _pinned = _pinned_view(_path, _way)
     for _mount in INFERENCE_MOUNTS:
         blueprint.add_url_rule(f"{_mount}/providers/<provider>{_path}", view_func=_pinned, methods=["POST"])
 
 
+@operation(
+    documents.GenerateContentDocument,
+    others={
+        "text/event-stream": {"type": "string", "description": "Of `:streamGenerateContent` with `alt=sse`."},
+    },
+    body=Body(documents.GenerateContentRequestDocument),
+    query=(Query("alt", "How `:streamGenerateContent` streams: events with sse, else an array.", choices=("sse",)),),
+)
 def gemini(model: str) -> Response:
-    """Serve `POST /v1beta/models/{model}:{action}`."""
+    """Go on with a conversation, or count its tokens.
+
+    The action stands behind the model: `:generateContent`, `:streamGenerateContent` or `:countTokens`.
+    """
     return as_response(serve_gemini(request.environ, container(), model))
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, request
 
+from omniroute.blueprints.contract import Body, operation
 from omniroute.blueprints.inference.chat import ENDPOINTS, as_response, call_of
+from omniroute.blueprints.inference.documents import MessagesCountRequestDocument, TokenCountDocument
 from omniroute.blueprints.tiers import INFERENCE_MOUNTS, PINNED_MESSAGES
 from omniroute.container import container
 
 blueprint = Blueprint("counting", __name__)
 
 
+@operation(TokenCountDocument, body=Body(MessagesCountRequestDocument))
 def count_tokens(provider: str | None = None) -> Response:
     """Count the tokens of a Messages request."""
     own = container()

@@ -8,13 +8,29 @@ from flask import Blueprint, Response, request
 
 from omniroute import __version__
 from omniroute.blueprints import guard
+from omniroute.blueprints.contract import Answer, Body, Query, operation
 from omniroute.blueprints.inference.body import read_json_bytes
+from omniroute.blueprints.inference.documents import (
+    AnthropicModelDocument,
+    AnthropicModelsDocument,
+    BannerDocument,
+    CandidatesDocument,
+    GeminiModelDocument,
+    GeminiModelsDocument,
+    ListedCombosDocument,
+    ModelDocument,
+    ModelsDocument,
+    OllamaShowDocument,
+    OllamaShowRequestDocument,
+    OllamaTagsDocument,
+    OllamaVersionDocument,
+)
 from omniroute.blueprints.tiers import GEMINI_LISTS, INFERENCE_MOUNTS, OLLAMA_MOUNTS
 from omniroute.container import container
 from omniroute.errors import InvalidRequest, MissingField
 from omniroute.formats.splice import scan
 from omniroute.providers.spec import ModelKind
-from omniroute.services.models import Filters, Naming
+from omniroute.services.models import Filters, Naming, Rendered
 
 blueprint = Blueprint("models", __name__)
 
@@ -43,13 +59,41 @@ _ENDPOINTS = (
 )
 
 
+_NAMING_QUERY = Query("prefix", "Which name stands before the slash.", choices=tuple(Naming))
+_TYPE_QUERY = Query("type", "Only models of this kind.", choices=tuple(ModelKind))
+_PROVIDER_QUERY = Query("provider", "Only models of this provider.")
+_PAGE_QUERY = (
+    Query("limit", "How many at most; all of them unless given.", "integer", minimum=1, maximum=_MAX_LIMIT),
+    Query("offset", "How many to leave out before.", "integer", minimum=0, maximum=10**6),
+    Query("after_id", "For Anthropic's clients: only those after this one."),
+    Query("before_id", "For Anthropic's clients: only those before this one."),
+)
+_LIST_HEADERS = {"X-Model-Catalog-Version": "Version of the whole catalogue.", "X-Total-Count": "", "ETag": ""}
+_UNCHANGED = {304: Answer(None)}
+
+
+@operation(
+    (ModelsDocument, AnthropicModelsDocument, GeminiModelsDocument),
+    headers=_LIST_HEADERS,
+    also=_UNCHANGED,
+    query=(_NAMING_QUERY, _TYPE_QUERY, _PROVIDER_QUERY, *_PAGE_QUERY),
+)
 def index() -> Response:
-    """List the models that the caller's key may use."""
+    """List the models that the caller's key may use.
+
+    With header `anthropic-version` in Anthropic's members, with the key in `x-goog-api-key` in Gemini's.
+    """
     if _is_gemini_client():
         return gemini_index()
     return _listed(_filters())
 
 
+@operation(
+    (ModelsDocument, AnthropicModelsDocument),
+    headers=_LIST_HEADERS,
+    also=_UNCHANGED,
+    query=(_NAMING_QUERY, _TYPE_QUERY, *_PAGE_QUERY),
+)
 def index_of(provider: str) -> Response:
     """List the models of one provider."""
     return _listed(replace(_filters(), provider=container().directories.current.named_provider(provider).id))
@@ -67,16 +111,26 @@ def _listed(filters: Filters) -> Response:
     else:
         offset = _number("offset", 0, 10**6) or 0
         listed = models.openai_list(filters, limit=_number("limit", 1, _MAX_LIMIT), offset=offset)
-    response = Response(listed.body, mimetype="application/json")
+    return _sent(listed)
+
+
+def _sent(listed: Rendered) -> Response:
+    """Return a list, or only that the caller has it already: then its bytes are not even put together."""
+    if request.if_none_match.contains_weak(listed.etag):
+        response = Response(status=304)
+    else:
+        response = Response(listed.body, mimetype="application/json")
     response.headers["X-Model-Catalog-Version"] = listed.version
     response.headers["X-Total-Count"] = str(listed.total)
     response.headers["Cache-Control"] = "private, no-cache"
     response.headers["Vary"] = "Authorization, x-api-key, x-goog-api-key, anthropic-version"
     response.set_etag(listed.etag)
-    response.make_conditional(request)
     return response
 
 
+@operation(
+    (ModelDocument, AnthropicModelDocument, GeminiModelDocument), query=(_NAMING_QUERY, _TYPE_QUERY, _PROVIDER_QUERY)
+)
 def show(model: str) -> Response:
     """Describe one model."""
     if _is_gemini_client():
@@ -85,11 +139,13 @@ def show(model: str) -> Response:
     return Response(line, mimetype="application/json")
 
 
+@operation(ListedCombosDocument, query=(_TYPE_QUERY,))
 def combos() -> Response:
     """List the combos that the caller's key may use, with their targets."""
     return Response(container().models.combos(_filters()), mimetype="application/json")
 
 
+@operation(CandidatesDocument)
 def candidates(channel: str) -> dict[str, object]:
     """Show what an `auto` channel would choose from now, with scores and reasons."""
     return container().candidates.of(channel, guard.caller())
@@ -108,14 +164,23 @@ def _is_gemini_client() -> bool:
     return "x-goog-api-key" in request.headers and "anthropic-version" not in request.headers
 
 
+@operation(
+    GeminiModelsDocument,
+    headers=_LIST_HEADERS,
+    also=_UNCHANGED,
+    query=(
+        Query("pageSize", "How many at most; 50 unless given.", "integer", minimum=0, maximum=10**6),
+        Query("pageToken", "What the page before gave as `nextPageToken`.", "integer", minimum=0, maximum=10**6),
+    ),
+)
 def gemini_index() -> Response:
     """List the models in Gemini's shape."""
     size = min(_number("pageSize", 0, 10**6) or _GEMINI_PAGE, _MAX_GEMINI_PAGE)
     offset = _number("pageToken", 0, 10**6) or 0
-    listed = container().models.gemini_list(_filters(), page_size=size, offset=offset)
-    return Response(listed.body, mimetype="application/json")
+    return _sent(container().models.gemini_list(_filters(), page_size=size, offset=offset))
 
 
+@operation(GeminiModelDocument)
 def gemini_show(model: str) -> Response:
     """Describe one model in Gemini's shape."""
     return Response(container().models.gemini_one(model, _filters()), mimetype="application/json")
@@ -126,11 +191,13 @@ for _mount in GEMINI_LISTS:
     blueprint.add_url_rule(f"{_mount}/models/<path:model>", view_func=gemini_show, methods=["GET"])
 
 
+@operation(OllamaTagsDocument, headers=_LIST_HEADERS, also=_UNCHANGED)
 def ollama_index() -> Response:
     """List the models as Ollama lists what is installed."""
-    return Response(container().models.ollama_list(_filters()).body, mimetype="application/json")
+    return _sent(container().models.ollama_list(_filters()))
 
 
+@operation(OllamaShowDocument, body=Body(OllamaShowRequestDocument))
 def ollama_show() -> Response:
     """Describe one model as Ollama does."""
     settings = container().settings
@@ -147,7 +214,8 @@ def ollama_show() -> Response:
     return Response(container().models.ollama_one(name, _filters()), mimetype="application/json")
 
 
-def ollama_version() -> dict[str, str]:
+@operation(OllamaVersionDocument)
+def ollama_version() -> OllamaVersionDocument:
     """Say which version of Ollama's API this is."""
     return {"version": _OLLAMA_VERSION}
 
@@ -159,9 +227,10 @@ for _mount in OLLAMA_MOUNTS:
 
 
 @blueprint.get("/v1")
-def banner() -> dict[str, object]:
+@operation(BannerDocument)
+def banner() -> BannerDocument:
     """Say what answers here."""
-    return {"name": "OmniRoute", "version": __version__, "endpoints": _ENDPOINTS}
+    return {"name": "OmniRoute", "version": __version__, "endpoints": list(_ENDPOINTS)}
 
 
 def _filters() -> Filters:
@@ -170,15 +239,14 @@ def _filters() -> Filters:
     kind = request.args.get("type")
     if kind is not None and kind not in frozenset(ModelKind):
         raise InvalidRequest(f"'type' must be one of {', '.join(ModelKind)}.", param="type")
-    naming = request.args.get("prefix", Naming.ALIAS)
+    naming = request.args.get("prefix") or container().in_force.value("general", "modelPrefix")
     if naming not in frozenset(Naming):
         raise InvalidRequest(f"'prefix' must be one of {', '.join(Naming)}.", param="prefix")
-    has_lists = key is not None and bool(key.allowed_models or key.blocked_models)
     return Filters(
         naming=Naming(naming),
         kind=kind,
         provider=request.args.get("provider"),
-        may_use=caller.may_use if has_lists else None,
+        rules=caller.models,
         connections=frozenset(key.allowed_connections) if key is not None else frozenset(),
         combos=key.allowed_combos if key is not None else (),
         only_free=key is not None and key.hide_paid_models,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final, TypedDict
 
 from flask import Blueprint, Response, request
 
+from omniroute.blueprints.contract import PAGING, SEARCH, ListDocument, Query, RemovedDocument, Time, operation, sorting
 from omniroute.blueprints.management.bodies import Fields, Order, Page, answer, flag, integer, iso_time, listing, text
 from omniroute.blueprints.management.origin import origin
 from omniroute.container import container
@@ -55,8 +56,60 @@ _MAPPING_ORDER: Final[Order[ComboPattern]] = Order(
 )
 
 
+class AliasDocument(TypedDict):
+    """Another name for a model. `*` and `?` in the pattern stand for any characters, and for one."""
+
+    id: str
+    pattern: str
+    target: str
+    priority: int
+    enabled: bool
+    hits: int
+    createdAt: Time
+    updatedAt: Time
+
+
+class AliasesDocument(ListDocument):
+    """A page of aliases."""
+
+    aliases: list[AliasDocument]
+
+
+class OneAliasDocument(TypedDict):
+    """The alias as it is stored now."""
+
+    alias: AliasDocument
+
+
+class ComboPatternDocument(TypedDict):
+    """A pattern of model names that lead to a combo."""
+
+    id: str
+    pattern: str
+    comboId: str
+    comboName: str | None
+    priority: int
+    enabled: bool
+    description: str | None
+    createdAt: Time
+    updatedAt: Time
+
+
+class ComboPatternsDocument(ListDocument):
+    """A page of patterns."""
+
+    mappings: list[ComboPatternDocument]
+
+
+class OneComboPatternDocument(TypedDict):
+    """One pattern."""
+
+    mapping: ComboPatternDocument
+
+
 @blueprint.get("/api/models/alias")
 @blueprint.get("/api/settings/model-aliases")
+@operation(AliasesDocument, query=(*PAGING, *SEARCH, sorting("pattern", "target", "priority", "hits", "createdAt")))
 def index() -> Response:
     """List the aliases."""
     page = Page.read(request)
@@ -66,6 +119,7 @@ def index() -> Response:
 
 @blueprint.route("/api/models/alias", methods=["PUT", "PATCH"])
 @blueprint.route("/api/settings/model-aliases", methods=["PUT", "PATCH"])
+@operation(OneAliasDocument, body=_PUT)
 def put() -> Response:
     """Store an alias in place of one with the same pattern."""
     return answer({"alias": shown(container().aliases.put(_PUT.read(request), origin()))})
@@ -73,16 +127,22 @@ def put() -> Response:
 
 @blueprint.delete("/api/models/alias")
 @blueprint.delete("/api/settings/model-aliases")
+@operation(
+    RemovedDocument,
+    query=(Query("pattern", "The pattern of the alias."), Query("id", "Its id, in place of the pattern.")),
+    refusals=(404,),
+)
 def delete() -> Response:
     """Remove an alias by its pattern or id."""
     pattern, alias_id = request.args.get("pattern"), request.args.get("id")
     if (pattern is None) == (alias_id is None):
         raise ValidationFailed([{"field": "pattern", "message": "is required, or id"}])
     gone = container().aliases.delete(pattern=pattern, alias_id=alias_id, origin=origin())
-    return answer({"success": True, "id": gone.id})
+    return answer(RemovedDocument(success=True, id=gone.id))
 
 
 @blueprint.get("/api/model-combo-mappings")
+@operation(ComboPatternsDocument, query=(*PAGING, *SEARCH, sorting("pattern", "priority", "createdAt")))
 def mappings() -> Response:
     """List the patterns that lead to combos."""
     page = Page.read(request)
@@ -93,6 +153,7 @@ def mappings() -> Response:
 
 
 @blueprint.post("/api/model-combo-mappings")
+@operation(OneComboPatternDocument, status=201, body=_NEW_MAPPING, refusals=(404, 409))
 def create_mapping() -> Response:
     """Let names of a pattern lead to a combo."""
     made = container().aliases.create_mapping(_NEW_MAPPING.read(request), origin())
@@ -100,12 +161,14 @@ def create_mapping() -> Response:
 
 
 @blueprint.get("/api/model-combo-mappings/<mapping_id>")
+@operation(OneComboPatternDocument)
 def show_mapping(mapping_id: str) -> Response:
     """Show one pattern."""
     return answer({"mapping": shown_mapping(container().aliases.mapping(mapping_id))})
 
 
 @blueprint.route("/api/model-combo-mappings/<mapping_id>", methods=["PUT", "PATCH"])
+@operation(OneComboPatternDocument, body=_CHANGE_MAPPING, refusals=(409,))
 def change_mapping(mapping_id: str) -> Response:
     """Change the given fields of a pattern."""
     changed = container().aliases.change_mapping(mapping_id, _CHANGE_MAPPING.read(request), origin())
@@ -113,13 +176,14 @@ def change_mapping(mapping_id: str) -> Response:
 
 
 @blueprint.delete("/api/model-combo-mappings/<mapping_id>")
+@operation(RemovedDocument)
 def delete_mapping(mapping_id: str) -> Response:
     """Remove a pattern."""
     container().aliases.delete_mapping(mapping_id, origin())
-    return answer({"success": True, "id": mapping_id})
+    return answer(RemovedDocument(success=True, id=mapping_id))
 
 
-def shown(alias: ModelAlias) -> dict[str, Any]:
+def shown(alias: ModelAlias) -> AliasDocument:
     """Return an alias as management answers show it."""
     return {
         "id": alias.id,
@@ -133,7 +197,7 @@ def shown(alias: ModelAlias) -> dict[str, Any]:
     }
 
 
-def shown_mapping(row: ComboPattern, names: dict[str, str] | None = None) -> dict[str, Any]:
+def shown_mapping(row: ComboPattern, names: dict[str, str] | None = None) -> ComboPatternDocument:
     """Return a pattern as management answers show it, with the name of its combo."""
     names = container().aliases.combo_names() if names is None else names
     return {

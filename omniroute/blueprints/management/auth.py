@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Final
+from typing import Final, TypedDict
 
 from flask import Blueprint, Response, current_app, request
 from flask_wtf.csrf import generate_csrf
 
 from omniroute import __version__
 from omniroute.blueprints import guard
+from omniroute.blueprints.contract import PAGING, ListDocument, RemovedDocument, SuccessDocument, Time, operation
 from omniroute.blueprints.management.bodies import Fields, Page, answer, flag, iso_time, listing, text
 from omniroute.blueprints.tiers import ROUTES
 from omniroute.container import container
@@ -33,6 +34,77 @@ _REQUIRE_LOGIN: Final = Fields(
 )
 
 
+class LoginStateDocument(TypedDict):
+    """Whether the caller is logged in, and whether a login is needed at all."""
+
+    authenticated: bool
+    requireLogin: bool
+    setupComplete: bool
+
+
+class CsrfTokenDocument(TypedDict):
+    """The token that mutations of a script carry as `X-OmniRoute-CSRF`."""
+
+    token: str
+    expiresAt: Time
+
+
+class RevokedSessionsDocument(TypedDict):
+    """How many sessions were ended."""
+
+    success: bool
+    revokedSessions: int
+
+
+class SessionDocument(TypedDict):
+    """An open session of the dashboard."""
+
+    id: str
+    createdAt: Time
+    lastSeenAt: Time
+    expiresAt: Time
+    address: str | None
+    userAgent: str | None
+    current: bool
+
+
+class SessionsDocument(ListDocument):
+    """A page of open sessions."""
+
+    sessions: list[SessionDocument]
+
+
+class SetupStateDocument(TypedDict):
+    """Whether the server has been set up, and what it runs."""
+
+    setupComplete: bool
+    version: str
+
+
+class LoginNeedDocument(TypedDict):
+    """What a login page has to ask for."""
+
+    requireLogin: bool
+    hasPassword: bool
+    setupComplete: bool
+
+
+class RouteTierDocument(TypedDict):
+    """A route and whom it admits."""
+
+    methods: list[str]
+    path: str
+    tier: str
+    scope: str | None
+
+
+class RouteTiersDocument(TypedDict):
+    """The table of tiers."""
+
+    routes: list[RouteTierDocument]
+    total: int
+
+
 def login_service() -> Login:
     """Return the login of this application."""
     return container().login
@@ -51,6 +123,7 @@ def visitor() -> Visitor:
 
 
 @blueprint.post("/api/auth/login")
+@operation(SuccessDocument, headers={"Set-Cookie": "The session."}, body=_LOGIN, refusals=(401, 403, 429))
 def login() -> Response:
     """Open a session for the right password."""
     password = _LOGIN.read(request)["password"]
@@ -61,6 +134,7 @@ def login() -> Response:
 
 
 @blueprint.post("/api/auth/logout")
+@operation(SuccessDocument, refusals=(403,))
 def logout() -> Response:
     """End the caller's session, if there is one."""
     held = container()
@@ -71,43 +145,46 @@ def logout() -> Response:
 
 
 @blueprint.get("/api/auth/status")
+@operation(LoginStateDocument)
 def status() -> Response:
     """Tell a page whether it has to log in."""
     held = container()
     is_open = held.access.session_actor(request.environ) or held.access.anonymous_management(request.environ)
-    return answer(
-        {
-            "authenticated": is_open is not None,
-            "requireLogin": held.access.is_login_required,
-            "setupComplete": held.passwords.exists(),
-        }
-    )
+    body: LoginStateDocument = {
+        "authenticated": is_open is not None,
+        "requireLogin": held.access.is_login_required,
+        "setupComplete": held.passwords.exists(),
+    }
+    return answer(body)
 
 
 @blueprint.get("/api/auth/csrf")
+@operation(CsrfTokenDocument)
 def csrf() -> Response:
     """Give a script of ours the token that its mutations carry."""
     lifetime_s = current_app.config["WTF_CSRF_TIME_LIMIT"]
-    return answer({"token": generate_csrf(), "expiresAt": iso_time(time.time() + lifetime_s)})
+    return answer(CsrfTokenDocument(token=generate_csrf(), expiresAt=iso_time(time.time() + lifetime_s)))
 
 
 @blueprint.post("/api/auth/password")
+@operation(RevokedSessionsDocument, body=_PASSWORD)
 def change_password() -> Response:
     """Change the password and end all other sessions."""
     values = _PASSWORD.read(request)
     revoked = login_service().change_password(
         values["currentPassword"], values["newPassword"], guard.actor(), visitor()
     )
-    return answer({"success": True, "revokedSessions": revoked})
+    return answer(RevokedSessionsDocument(success=True, revokedSessions=revoked))
 
 
 @blueprint.get("/api/auth/sessions")
+@operation(SessionsDocument, query=PAGING)
 def sessions() -> Response:
     """List the open sessions."""
     own = guard.actor().session_hash
     page = Page.read(request)
     found = container().sessions.open_sessions()
-    rows = [
+    rows: list[SessionDocument] = [
         {
             "id": row.id,
             "createdAt": iso_time(row.created_at),
@@ -123,19 +200,21 @@ def sessions() -> Response:
 
 
 @blueprint.delete("/api/auth/sessions")
+@operation(RevokedSessionsDocument)
 def revoke_other_sessions() -> Response:
     """End all sessions but the caller's own."""
     revoked = container().sessions.revoke_all(but=guard.actor().session_hash)
     _record_revocation(None, revoked)
-    return answer({"success": True, "revokedSessions": revoked})
+    return answer(RevokedSessionsDocument(success=True, revokedSessions=revoked))
 
 
 @blueprint.delete("/api/auth/sessions/<session_id>")
+@operation(RemovedDocument)
 def revoke_session(session_id: str) -> Response:
     """End one session."""
     container().sessions.revoke(session_id)
     _record_revocation(session_id, 1)
-    return answer({"success": True, "id": session_id})
+    return answer(RemovedDocument(success=True, id=session_id))
 
 
 def _record_revocation(session_id: str | None, revoked: int) -> None:
@@ -153,12 +232,14 @@ def _record_revocation(session_id: str | None, revoked: int) -> None:
 
 
 @blueprint.get("/api/init")
+@operation(SetupStateDocument)
 def init() -> Response:
     """Tell whether the server has been set up."""
-    return answer({"setupComplete": container().passwords.exists(), "version": __version__})
+    return answer(SetupStateDocument(setupComplete=container().passwords.exists(), version=__version__))
 
 
 @blueprint.get("/api/settings/require-login")
+@operation(LoginNeedDocument)
 def require_login() -> Response:
     """Tell a login page what it has to ask for; with an unreadable store, everything is asked for."""
     held = container()
@@ -166,11 +247,12 @@ def require_login() -> Response:
         has_password = held.passwords.exists()
         is_required = held.access.is_login_required
     except StorageError:
-        return answer({"requireLogin": True, "hasPassword": True, "setupComplete": True})
-    return answer({"requireLogin": is_required, "hasPassword": has_password, "setupComplete": has_password})
+        return answer(LoginNeedDocument(requireLogin=True, hasPassword=True, setupComplete=True))
+    return answer(LoginNeedDocument(requireLogin=is_required, hasPassword=has_password, setupComplete=has_password))
 
 
 @blueprint.post("/api/settings/require-login")
+@operation(SuccessDocument, body=_REQUIRE_LOGIN)
 def switch_login() -> Response:
     """Ask for a login, or let callers on this host in without one."""
     values = _REQUIRE_LOGIN.read(request)
@@ -180,9 +262,10 @@ def switch_login() -> Response:
 
 @blueprint.get("/api/settings/authz")
 @blueprint.get("/api/settings/authz-inventory")
+@operation(RouteTiersDocument)
 def authz() -> Response:
     """Show the table of tiers; it can be read, never loosened."""
-    routes: list[dict[str, Any]] = [
+    routes: list[RouteTierDocument] = [
         {
             "methods": list(route.methods),
             "path": route.rule,
@@ -191,4 +274,4 @@ def authz() -> Response:
         }
         for route in ROUTES
     ]
-    return answer({"routes": routes, "total": len(routes)})
+    return answer(RouteTiersDocument(routes=routes, total=len(routes)))

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final, TypedDict
 
 from flask import Blueprint, Response, request
 
+from omniroute.blueprints.contract import (
+    PAGING,
+    SEARCH,
+    ListDocument,
+    RemovedDocument,
+    Time,
+    one_of,
+    operation,
+    sorting,
+)
 from omniroute.blueprints.management.bodies import (
     Fields,
     Order,
@@ -63,7 +73,33 @@ _ORDER: Final[Order[FallbackChain]] = Order(
 )
 
 
+class ChainDocument(TypedDict):
+    """What is tried for requests of models that `match`, when their own targets are exhausted."""
+
+    id: str
+    name: str
+    models: list[str]
+    match: list[str]
+    order: int
+    enabled: bool
+    createdAt: Time
+    updatedAt: Time
+
+
+class ChainsDocument(ListDocument):
+    """A page of chains."""
+
+    chains: list[ChainDocument]
+
+
+class OneChainDocument(TypedDict):
+    """One chain."""
+
+    chain: ChainDocument
+
+
 @blueprint.get("/api/fallback/chains")
+@operation(ChainsDocument, query=(*PAGING, *SEARCH, sorting("name", "order", "createdAt")))
 def index() -> Response:
     """List the chains in the order in which they are looked at."""
     page = Page.read(request)
@@ -72,6 +108,7 @@ def index() -> Response:
 
 
 @blueprint.post("/api/fallback/chains")
+@operation(OneChainDocument, status=201, body=one_of(_NEW, _OF_MODEL), refusals=(409,))
 def create() -> Response:
     """Create a chain; with `model` and `chain` that of one model."""
     body = read_object(request)
@@ -84,38 +121,42 @@ def create() -> Response:
 
 
 @blueprint.delete("/api/fallback/chains")
+@operation(RemovedDocument, body=_MODEL, refusals=(404,))
 def delete_of_model() -> Response:
     """Remove the chain of one model."""
     gone = container().chains.delete_of_model(_MODEL.read(request)["model"], origin())
-    return answer({"success": True, "id": gone.id})
+    return answer(RemovedDocument(success=True, id=gone.id))
 
 
 @blueprint.get("/api/fallback/chains/<chain_id>")
+@operation(OneChainDocument)
 def show(chain_id: str) -> Response:
     """Show one chain."""
     return answer({"chain": shown(container().chains.get(chain_id))})
 
 
 @blueprint.route("/api/fallback/chains/<chain_id>", methods=["PUT", "PATCH"])
+@operation(OneChainDocument, body=_CHANGE, refusals=(409,))
 def change(chain_id: str) -> Response:
     """Change the given fields of a chain."""
     return answer({"chain": shown(container().chains.change(chain_id, _CHANGE.read(request), origin()))})
 
 
 @blueprint.delete("/api/fallback/chains/<chain_id>")
+@operation(RemovedDocument)
 def delete(chain_id: str) -> Response:
     """Remove a chain."""
     gone = container().chains.delete(chain_id, origin())
-    return answer({"success": True, "id": gone.id})
+    return answer(RemovedDocument(success=True, id=gone.id))
 
 
-def shown(chain: FallbackChain) -> dict[str, Any]:
+def shown(chain: FallbackChain) -> ChainDocument:
     """Return a chain as management answers show it."""
     return {
         "id": chain.id,
         "name": chain.name,
-        "models": chain.models,
-        "match": chain.match,
+        "models": list(chain.models),
+        "match": list(chain.match),
         "order": chain.order,
         "enabled": chain.enabled,
         "createdAt": iso_time(chain.created_at),

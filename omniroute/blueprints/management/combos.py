@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NotRequired, TypedDict
 
 from flask import Blueprint, Response, request
 
+from omniroute.blueprints.contract import (
+    PAGING,
+    SEARCH,
+    ListDocument,
+    Query,
+    RemovedDocument,
+    SuccessDocument,
+    Time,
+    operation,
+    sorting,
+)
 from omniroute.blueprints.management.bodies import (
     Field,
     Fields,
@@ -33,6 +43,7 @@ from omniroute.records import Combo, ComboStep
 from omniroute.routing.options import Strategy
 from omniroute.services import combo_reports as reports
 from omniroute.services import combos as service
+from omniroute.services.combo_steps import StepStanding
 from omniroute.services.combos import Assessment, Remark
 from omniroute.services.routing_settings import ChannelState
 
@@ -81,6 +92,11 @@ def _step(given: Any, place: int) -> str | dict[str, Any]:
     return name
 
 
+_STEPS_SCHEMA: Final = {
+    "type": "array",
+    "maxItems": service.MOST_OF_COMBO,
+    "items": {"anyOf": [_STEP_MODEL.schema, _STEP.schema]},
+}
 _CHANGEABLE: Final = (
     text("description", nullable=True, min_length=0, max_length=2000, multiline=True),
     text("strategy", choices=Strategy),
@@ -97,10 +113,12 @@ _CHANGEABLE: Final = (
 # Whether a name fits is the service's to say, with a code of its own.
 _NEW: Final = Fields(
     text("name", required=True, min_length=0, max_length=1000),
-    Field("models", _steps, required=True),
+    Field("models", _steps, required=True, schema=_STEPS_SCHEMA),
     *_CHANGEABLE,
 )
-_CHANGE: Final = Fields(text("name", min_length=0, max_length=1000), Field("models", _steps), *_CHANGEABLE)
+_CHANGE: Final = Fields(
+    text("name", min_length=0, max_length=1000), Field("models", _steps, schema=_STEPS_SCHEMA), *_CHANGEABLE
+)
 _REORDER: Final = Fields(
     texts("comboIds", required=True, min_items=1, max_items=service.MOST_COMBOS, max_length=100),
 )
@@ -110,8 +128,14 @@ _TEST: Final = Fields(
     text("id", max_length=100),
     text("prompt", max_length=4000, multiline=True),
 )
+
+
+def _target_of(step: ComboStep) -> str:
+    return step.combo_name or step.channel or step.model
+
+
 _ORDER: Final[Order[Combo]] = Order(
-    searched=lambda combo: (combo.id, combo.name, combo.description),
+    searched=lambda combo: (combo.id, combo.name, combo.description, *map(_target_of, combo.steps)),
     fields={
         "name": lambda combo: combo.name.casefold(),
         "sortOrder": lambda combo: combo.sort_order,
@@ -132,7 +156,182 @@ _TUNE: Final = Fields(
 )
 
 
+class ComboRemarkDocument(TypedDict):
+    """Something about a combo that its owner should know."""
+
+    code: str
+    message: str
+    modelId: NotRequired[str]
+    providerId: NotRequired[str]
+    stepId: NotRequired[str]
+    model: NotRequired[str]
+    reason: NotRequired[str]
+
+
+class ComboStepDocument(TypedDict):
+    """One step of a combo: a model, another combo, or an `auto` channel, as `kind` says."""
+
+    id: str
+    kind: str
+    model: NotRequired[str]
+    provider: NotRequired[str | None]
+    connectionId: NotRequired[str | None]
+    comboName: NotRequired[str]
+    channel: NotRequired[str]
+    weight: float
+    label: str | None
+    tags: list[str]
+    enabled: bool
+
+
+class ComboDocument(TypedDict):
+    """Ordered steps with a strategy, under a name that clients use as a model."""
+
+    id: str
+    name: str
+    description: str | None
+    strategy: str
+    models: list[ComboStepDocument]
+    config: dict[str, Any]
+    isActive: bool
+    isDefault: bool
+    sortOrder: int
+    system_message: str | None
+    tool_filter_regex: str | None
+    context_cache_protection: bool
+    allowedProviders: list[str]
+    allowedModelFamilies: list[str]
+    context_length: int | None
+    computedContextLength: int | None
+    warnings: list[ComboRemarkDocument]
+    createdAt: Time
+    updatedAt: Time
+    warning: NotRequired[ComboRemarkDocument]
+
+
+class ComboTargetDocument(TypedDict):
+    """How one target of a step stands now.
+
+    `health` is `ok` when a connection could serve, else why not; `until` is when the first of them can again.
+    """
+
+    step: int
+    stepId: str
+    model: str
+    provider: str | None
+    weight: float
+    health: str
+    connections: int
+    usable: int
+    until: Time | None
+    inputUsdPer1M: float | None
+    outputUsdPer1M: float | None
+
+
+class StandingComboDocument(ComboDocument):
+    """A combo, and how the targets of its steps stand now."""
+
+    targets: list[ComboTargetDocument]
+
+
+class CombosDocument(ListDocument):
+    """A page of combos."""
+
+    combos: list[ComboDocument]
+
+
+class OrderedCombosDocument(TypedDict):
+    """All combos in their new order."""
+
+    combos: list[ComboDocument]
+
+
+class DefaultComboDocument(TypedDict):
+    """The combo that serves requests without a model."""
+
+    default: ComboDocument | None
+
+
+class TrialDocument(TypedDict):
+    """What one target of a combo said."""
+
+    status: str
+    model: str
+    provider: str | None
+    connection: str | None
+    latencyMs: float | None
+    error: NotRequired[str]
+
+
+class ComboTestDocument(TypedDict):
+    """What the targets of a combo said."""
+
+    strategy: str
+    results: list[TrialDocument]
+    testedAt: Time
+
+
+class TargetMetricsDocument(TypedDict):
+    """How a combo has done at one target."""
+
+    stepId: str | None
+    model: str
+    requests: int
+    success: int
+    avgLatencyMs: float | None
+
+
+class ComboMetricsDocument(TypedDict):
+    """How a combo has done. `fallbackRate` is the share of requests that needed more than one attempt."""
+
+    combo: str
+    comboId: str
+    requests: int
+    success: int
+    avgLatencyMs: float | None
+    fallbackRate: float | None
+    targets: list[TargetMetricsDocument]
+
+
+class CombosMetricsDocument(TypedDict):
+    """How combos have done."""
+
+    metrics: list[ComboMetricsDocument]
+    windowHours: int
+
+
+class ExclusionsDocument(TypedDict):
+    """What a channel leaves out."""
+
+    providers: list[str]
+    models: list[str]
+    families: list[str]
+
+
+class ChannelDocument(TypedDict):
+    """An `auto` channel as it is tuned, and the models that it chooses from now."""
+
+    channel: str
+    apiKeyId: str | None
+    poolSize: int
+    weights: dict[str, float]
+    exploration: float
+    exclude: ExclusionsDocument
+    contextLength: int | None
+    models: list[str]
+
+
+class ChannelsDocument(TypedDict):
+    """The `auto` channels."""
+
+    channels: list[ChannelDocument]
+
+
+_COMBO_QUERY: Final = Query("combo", "Id or name of a combo; all of them unless given.")
+
+
 @blueprint.get("/api/combos")
+@operation(CombosDocument, query=(*PAGING, *SEARCH, sorting("name", "sortOrder", "createdAt", "updatedAt")))
 def index() -> Response:
     """List the combos in their order."""
     page = Page.read(request)
@@ -141,6 +340,7 @@ def index() -> Response:
 
 
 @blueprint.post("/api/combos")
+@operation(ComboDocument, status=201, body=_NEW, refusals=(409,))
 def create() -> Response:
     """Create a combo."""
     made = container().combos.create(_NEW.read(request), origin())
@@ -153,39 +353,47 @@ def create() -> Response:
 
 
 @blueprint.get("/api/combos/<combo_id>")
+@operation(StandingComboDocument)
 def show(combo_id: str) -> Response:
-    """Show one combo."""
-    return answer(shown(container().combos.get(combo_id)))
+    """Show one combo, and how its targets stand now."""
+    combo = container().combos.get(combo_id)
+    targets = [_shown_target(one) for one in container().candidates.of_combo(combo)]
+    return answer(StandingComboDocument(**shown(combo), targets=targets))
 
 
 @blueprint.route("/api/combos/<combo_id>", methods=["PUT", "PATCH"])
+@operation(ComboDocument, body=_CHANGE)
 def change(combo_id: str) -> Response:
     """Change the given fields of a combo."""
     return answer(shown(container().combos.change(combo_id, _CHANGE.read(request), origin())))
 
 
 @blueprint.delete("/api/combos/<combo_id>")
+@operation(RemovedDocument, query=(Query("force", "Also one that others refer to.", "boolean"),), refusals=(409,))
 def delete(combo_id: str) -> Response:
     """Remove a combo; with `force` also one that others refer to."""
     container().combos.delete(combo_id, origin(), is_forced=query_flag(request, "force") is True)
-    return answer({"success": True, "id": combo_id})
+    return answer(RemovedDocument(success=True, id=combo_id))
 
 
 @blueprint.post("/api/combos/reorder")
+@operation(OrderedCombosDocument, body=_REORDER)
 def reorder() -> Response:
     """Give the combos an order."""
     ordered = container().combos.reorder(_REORDER.read(request)["comboIds"], origin())
-    return answer({"combos": [shown(combo) for combo in ordered]})
+    return answer(OrderedCombosDocument(combos=[shown(combo) for combo in ordered]))
 
 
 @blueprint.get("/api/combos/default")
+@operation(DefaultComboDocument)
 def show_default() -> Response:
     """Show the combo that serves requests without a model."""
     found = container().combos.default()
-    return answer({"default": shown(found) if found is not None else None})
+    return answer(DefaultComboDocument(default=shown(found) if found is not None else None))
 
 
 @blueprint.route("/api/combos/default", methods=["PUT", "PATCH"])
+@operation(DefaultComboDocument, body=_DEFAULT, refusals=(404,))
 def set_default() -> Response:
     """Choose the combo that serves requests without a model, by id or name; null chooses none."""
     values = _DEFAULT.read(request)
@@ -195,47 +403,57 @@ def set_default() -> Response:
     combo_id, name = values.get("id"), values.get("name")
     chosen = combos.named(combo_id=combo_id, name=name).id if combo_id is not None or name is not None else None
     made = combos.set_default(chosen, origin())
-    return answer({"default": shown(made) if made is not None else None})
+    return answer(DefaultComboDocument(default=shown(made) if made is not None else None))
 
 
 @blueprint.post("/api/combos/test")
+@operation(ComboTestDocument, body=_TEST, refusals=(404,))
 def test() -> Response:
     """Make a small call to each target of a combo."""
     values = _TEST.read(request)
     own = container()
     combo = own.combos.named(combo_id=values.get("id"), name=values.get("comboName"))
     trials = own.combo_reports.test(combo, values.get("prompt"))
-    return answer(
-        {
-            "strategy": combo.strategy,
-            "results": [_trial(trial) for trial in trials],
-            "testedAt": iso_time(own.combo_reports.now()),
-        }
-    )
+    body: ComboTestDocument = {
+        "strategy": combo.strategy,
+        "results": [_trial(trial) for trial in trials],
+        "testedAt": iso_time(own.combo_reports.now()),
+    }
+    return answer(body)
 
 
 @blueprint.get("/api/combos/metrics")
+@operation(
+    CombosMetricsDocument,
+    query=(
+        _COMBO_QUERY,
+        Query("windowHours", "How far back; 24 unless given.", "integer", minimum=1, maximum=reports.LONGEST_WINDOW_H),
+    ),
+)
 def metrics() -> Response:
     """Tell how combos have done."""
     window_h = query_integer(request, "windowHours", default=24, minimum=1, maximum=reports.LONGEST_WINDOW_H)
     found = container().combo_reports.metrics(combo=_asked_combo(), window_h=window_h)
-    return answer({"metrics": [_metrics(one) for one in found], "windowHours": window_h})
+    return answer(CombosMetricsDocument(metrics=[_metrics(one) for one in found], windowHours=window_h))
 
 
 @blueprint.delete("/api/combos/metrics")
+@operation(SuccessDocument, query=(_COMBO_QUERY,))
 def reset_metrics() -> Response:
     """Let metrics begin now."""
     container().combo_reports.reset(_asked_combo(), origin())
-    return answer({"success": True})
+    return answer(SuccessDocument(success=True))
 
 
 @blueprint.get("/api/combos/auto")
+@operation(ChannelsDocument)
 def channels() -> Response:
     """List the `auto` channels."""
-    return answer({"channels": [_channel(one) for one in container().routing_settings.channels()]})
+    return answer(ChannelsDocument(channels=[_channel(one) for one in container().routing_settings.channels()]))
 
 
 @blueprint.get("/api/combos/auto/<path:channel>")
+@operation(ChannelDocument, query=(Query("apiKeyId", "As it is tuned for this key."),))
 def show_channel(channel: str) -> Response:
     """Show one `auto` channel, with `apiKeyId` as it is tuned for that key."""
     found = container().routing_settings.channel(channel, request.args.get("apiKeyId", ""))
@@ -243,6 +461,7 @@ def show_channel(channel: str) -> Response:
 
 
 @blueprint.route("/api/combos/auto/<path:channel>", methods=["PUT", "PATCH"])
+@operation(ChannelDocument, body=_TUNE)
 def tune_channel(channel: str) -> Response:
     """Tune an `auto` channel, for everybody or for one key."""
     return answer(_channel(container().routing_settings.tune(channel, _TUNE.read(request), origin())))
@@ -262,7 +481,7 @@ def _asked_combo() -> Combo | None:
 # --- how things look -------------------------------------------------------------------------------------------------
 
 
-def shown(combo: Combo, assessed: Assessment | None = None) -> dict[str, Any]:
+def shown(combo: Combo, assessed: Assessment | None = None) -> ComboDocument:
     """Return a combo as management answers show it."""
     assessed = assessed or container().combos.assess(combo)
     return {
@@ -271,15 +490,15 @@ def shown(combo: Combo, assessed: Assessment | None = None) -> dict[str, Any]:
         "description": combo.description,
         "strategy": combo.strategy,
         "models": [_shown_step(step) for step in combo.steps],
-        "config": combo.config,
+        "config": dict(combo.config),
         "isActive": combo.is_active,
         "isDefault": combo.is_default,
         "sortOrder": combo.sort_order,
         "system_message": combo.system_message,
         "tool_filter_regex": combo.tool_filter_regex,
         "context_cache_protection": combo.context_cache_protection,
-        "allowedProviders": combo.allowed_providers,
-        "allowedModelFamilies": combo.allowed_families,
+        "allowedProviders": list(combo.allowed_providers),
+        "allowedModelFamilies": list(combo.allowed_families),
         "context_length": combo.context_length,
         "computedContextLength": assessed.context_length,
         "warnings": [_remark(remark) for remark in assessed.warnings],
@@ -288,34 +507,61 @@ def shown(combo: Combo, assessed: Assessment | None = None) -> dict[str, Any]:
     }
 
 
-def _shown_step(step: ComboStep) -> dict[str, Any]:
-    body: dict[str, Any] = {"id": step.id, "kind": step.kind}
+def _shown_step(step: ComboStep) -> ComboStepDocument:
+    body: ComboStepDocument = {
+        "id": step.id,
+        "kind": step.kind,
+        "weight": step.weight,
+        "label": step.label,
+        "tags": list(step.tags),
+        "enabled": step.enabled,
+    }
     match step.kind:
         case "combo-ref":
             body["comboName"] = step.combo_name
         case "auto":
             body["channel"] = step.channel
         case _:
-            body |= {"model": step.model, "provider": step.provider, "connectionId": step.connection_id}
-    return body | {"weight": step.weight, "label": step.label, "tags": step.tags, "enabled": step.enabled}
+            body["model"] = step.model
+            body["provider"] = step.provider
+            body["connectionId"] = step.connection_id
+    return body
 
 
-def _remark(remark: Remark) -> dict[str, Any]:
+def _shown_target(one: StepStanding) -> ComboTargetDocument:
+    return {
+        "step": one.number,
+        "stepId": one.step_id,
+        "model": one.model,
+        "provider": one.provider,
+        "weight": one.weight,
+        "health": one.health,
+        "connections": one.connections,
+        "usable": one.usable,
+        "until": iso_time(one.until),
+        "inputUsdPer1M": one.input_usd,
+        "outputUsdPer1M": one.output_usd,
+    }
+
+
+def _remark(remark: Remark) -> ComboRemarkDocument:
     return {"code": remark.code, "message": remark.message, **remark.facts}
 
 
-def _trial(trial: reports.Trial) -> dict[str, Any]:
-    body: dict[str, Any] = {
+def _trial(trial: reports.Trial) -> TrialDocument:
+    body: TrialDocument = {
         "status": trial.status,
         "model": trial.model,
         "provider": trial.provider,
         "connection": trial.connection_id,
         "latencyMs": trial.latency_ms,
     }
-    return body if trial.error is None else {**body, "error": trial.error}
+    if trial.error is not None:
+        body["error"] = trial.error
+    return body
 
 
-def _metrics(found: reports.ComboMetrics) -> dict[str, Any]:
+def _metrics(found: reports.ComboMetrics) -> ComboMetricsDocument:
     return {
         "combo": found.name,
         "comboId": found.combo_id,
@@ -336,7 +582,7 @@ def _metrics(found: reports.ComboMetrics) -> dict[str, Any]:
     }
 
 
-def _channel(state: ChannelState) -> Mapping[str, Any]:
+def _channel(state: ChannelState) -> ChannelDocument:
     live = [step.option for step in state.block.steps if step.option is not None and step.problem is None]
     tuning = state.tuning
     return {
@@ -346,9 +592,9 @@ def _channel(state: ChannelState) -> Mapping[str, Any]:
         "weights": dict(state.weights),
         "exploration": state.exploration,
         "exclude": {
-            "providers": tuning.excluded_providers,
-            "models": tuning.excluded_models,
-            "families": tuning.excluded_families,
+            "providers": list(tuning.excluded_providers),
+            "models": list(tuning.excluded_models),
+            "families": list(tuning.excluded_families),
         },
         "contextLength": min((option.window for option in live if option.window is not None), default=None),
         "models": [option.name for option in live],

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final, TypedDict
 
 from flask import Blueprint, Response, request
 
 from omniroute.blueprints import guard
+from omniroute.blueprints.contract import PAGING, SEARCH, ListDocument, RemovedDocument, Time, operation, sorting
 from omniroute.blueprints.management.auth import visitor
 from omniroute.blueprints.management.bodies import (
     Fields,
@@ -80,56 +81,147 @@ _ORDER: Final[Order[ApiKey]] = Order(
 _REGENERATE: Final = Fields(integer("graceSec", minimum=0, maximum=service.LONGEST_GRACE_S))
 
 
+AccessScheduleDocument = TypedDict(
+    "AccessScheduleDocument", {"enabled": bool, "from": str, "until": str, "days": list[int], "tz": str}
+)
+"""The days (0 is Monday) and hours at which a key may be used."""
+
+
+class RateRuleDocument(TypedDict):
+    """So many requests in so many seconds."""
+
+    limit: int
+    windowSeconds: int
+
+
+class KeyDocument(TypedDict):
+    """An API key, masked; nothing in it opens anything. Empty lists do not restrict."""
+
+    id: str
+    name: str
+    key: str
+    state: str
+    scopes: list[str]
+    allowedModels: list[str]
+    blockedModels: list[str]
+    allowedCombos: list[str]
+    allowedConnections: list[str]
+    allowedEndpoints: list[str]
+    ipAllowlist: list[str]
+    expiresAt: Time | None
+    isActive: bool
+    isBanned: bool
+    accessSchedule: AccessScheduleDocument | None
+    rateLimits: list[RateRuleDocument]
+    maxConcurrent: int | None
+    maxSessions: int | None
+    throttleDelayMs: int | None
+    noLog: bool
+    disabledGuardrails: list[str]
+    hidePaidModels: bool
+    isCanary: bool
+    streamDefault: str
+    previousValidUntil: Time | None
+    lastUsedAt: Time | None
+    createdAt: Time
+    updatedAt: Time
+
+
+class KeysDocument(ListDocument):
+    """A page of keys."""
+
+    keys: list[KeyDocument]
+    allowKeyReveal: bool
+
+
+class RevealedKeyDocument(TypedDict):
+    """A key in full."""
+
+    key: str
+
+
+class OneKeyDocument(TypedDict):
+    """One key."""
+
+    key: KeyDocument
+
+
+class NewKeyDocument(KeyDocument):
+    """A new key. `key` is the secret itself, which is shown here only; `maskedKey` is what lists show."""
+
+    maskedKey: str
+
+
+class RegeneratedKeyDocument(TypedDict):
+    """The new secret of a key, which is shown here only, and until when the old one still works."""
+
+    key: str
+    id: str
+    previousValidUntil: Time | None
+
+
 @blueprint.get("/api/keys")
+@operation(KeysDocument, query=(*PAGING, *SEARCH, sorting("name", "createdAt", "expiresAt", "lastUsedAt")))
 def index() -> Response:
     """List the keys, masked."""
     page = Page.read(request)
     found = _ORDER.apply(request, container().keys.usable())
-    body = {
+    body: KeysDocument = {
         "keys": [shown(key) for key in page.cut(found)],
         "total": len(found),
         "limit": page.limit,
         "offset": page.offset,
-        "allowKeyReveal": False,  # every key is stored as a hash only
+        "allowKeyReveal": container().keys.may_reveal,
     }
     return answer(body, headers={"X-Total-Count": str(len(found))})
 
 
 @blueprint.post("/api/keys")
+@operation(NewKeyDocument, status=201, body=_NEW)
 def create() -> Response:
     """Create a key; the only answer that ever holds it."""
     issued = container().keys.create(_NEW.read(request), _origin())
-    body = {**shown(issued.key), "maskedKey": service.masked(issued.key), "key": issued.secret}
+    body: NewKeyDocument = {**shown(issued.key), "maskedKey": service.masked(issued.key), "key": issued.secret}
     return answer(body, 201)
 
 
 @blueprint.get("/api/keys/<key_id>")
+@operation(OneKeyDocument)
 def show(key_id: str) -> Response:
     """Show one key, masked."""
-    return answer({"key": shown(container().keys.get(key_id))})
+    return answer(OneKeyDocument(key=shown(container().keys.get(key_id))))
 
 
 @blueprint.route("/api/keys/<key_id>", methods=["PUT", "PATCH"])
+@operation(OneKeyDocument, body=_CHANGE)
 def change(key_id: str) -> Response:
     """Change the given fields."""
-    return answer({"key": shown(container().keys.change(key_id, _CHANGE.read(request), _origin()))})
+    return answer(OneKeyDocument(key=shown(container().keys.change(key_id, _CHANGE.read(request), _origin()))))
 
 
 @blueprint.delete("/api/keys/<key_id>")
+@operation(RemovedDocument)
 def revoke(key_id: str) -> Response:
     """End a key at once; its usage stays."""
     container().keys.revoke(key_id, _origin())
-    return answer({"success": True, "id": key_id})
+    return answer(RemovedDocument(success=True, id=key_id))
 
 
 @blueprint.post("/api/keys/<key_id>/regenerate")
+@operation(RegeneratedKeyDocument, body=_REGENERATE, is_body_optional=True)
 def regenerate(key_id: str) -> Response:
     """Replace the secret of a key, keeping the old one for `graceSec` seconds."""
     grace_s = _REGENERATE.read(request, optional=True).get("graceSec", 0)
     issued = container().keys.regenerate(key_id, _origin(), grace_s)
-    return answer(
-        {"key": issued.secret, "id": issued.key.id, "previousValidUntil": iso_time(issued.key.previous_until)}
-    )
+    until = iso_time(issued.key.previous_until)
+    return answer(RegeneratedKeyDocument(key=issued.secret, id=issued.key.id, previousValidUntil=until))
+
+
+@blueprint.get("/api/keys/<key_id>/reveal")
+@operation(RevealedKeyDocument, refusals=(404,))
+def reveal(key_id: str) -> Response:
+    """Show a key in full, where the server keeps those that it makes in a form that can be shown again."""
+    return answer(RevealedKeyDocument(key=container().keys.reveal(key_id, _origin()).reveal()))
 
 
 def _origin() -> Origin:
@@ -137,7 +229,7 @@ def _origin() -> Origin:
     return Origin(guard.actor(), who.address, who.user_agent, who.request_id)
 
 
-def shown(key: ApiKey) -> dict[str, Any]:
+def shown(key: ApiKey) -> KeyDocument:
     """Return a key as management answers show it; nothing in it opens anything."""
     schedule = key.schedule
     return {
@@ -146,12 +238,12 @@ def shown(key: ApiKey) -> dict[str, Any]:
         "key": service.masked(key),
         "state": service.state_of(key, container().keys.now()),
         "scopes": sorted(key.scopes),
-        "allowedModels": key.allowed_models,
-        "blockedModels": key.blocked_models,
-        "allowedCombos": key.allowed_combos,
-        "allowedConnections": key.allowed_connections,
-        "allowedEndpoints": key.allowed_endpoints,
-        "ipAllowlist": key.ip_allowlist,
+        "allowedModels": list(key.allowed_models),
+        "blockedModels": list(key.blocked_models),
+        "allowedCombos": list(key.allowed_combos),
+        "allowedConnections": list(key.allowed_connections),
+        "allowedEndpoints": list(key.allowed_endpoints),
+        "ipAllowlist": list(key.ip_allowlist),
         "expiresAt": iso_time(key.expires_at),
         "isActive": key.is_active,
         "isBanned": key.is_banned,
@@ -161,7 +253,7 @@ def shown(key: ApiKey) -> dict[str, Any]:
             "enabled": schedule.enabled,
             "from": schedule.start,
             "until": schedule.end,
-            "days": schedule.days,
+            "days": list(schedule.days),
             "tz": schedule.tz,
         },
         "rateLimits": [{"limit": rule.limit, "windowSeconds": rule.window_seconds} for rule in key.rate_limits],
@@ -169,7 +261,7 @@ def shown(key: ApiKey) -> dict[str, Any]:
         "maxSessions": key.max_sessions,
         "throttleDelayMs": key.throttle_delay_ms,
         "noLog": key.no_log,
-        "disabledGuardrails": key.disabled_guardrails,
+        "disabledGuardrails": list(key.disabled_guardrails),
         "hidePaidModels": key.hide_paid_models,
         "isCanary": key.is_canary,
         "streamDefault": key.stream_default,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flask import Blueprint, Response
 
+from omniroute.blueprints.contract import operation
 from omniroute.container import container
 from omniroute.errors import NotFound
 from omniroute.services.metrics import CONTENT_TYPE, Metrics
@@ -12,6 +13,7 @@ blueprint = Blueprint("metrics", __name__)
 
 
 @blueprint.get("/metrics")
+@operation({"type": "string"}, media_type="text/plain", refusals=(404,))
 def metrics() -> Response:
     """Answer a scrape; not found while metrics are off."""
     own = container().metrics

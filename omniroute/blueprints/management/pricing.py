@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NotRequired, TypedDict, cast
 
 from flask import Blueprint, Response, request
 
+from omniroute.blueprints.contract import PAGING, SEARCH, Body, ListDocument, Query, Time, operation, sorting
 from omniroute.blueprints.management.bodies import (
     Field,
     Fields,
@@ -75,7 +76,7 @@ _RESERVED: Final = ("unit", "currency")
 _MODEL_NAME: Final = text("model", max_length=_MODEL)
 _SYNC: Final = Fields(flag("dryRun", alias="dry_run"), text("source", choices=Source))
 _ORDER: Final[Order[PriceRow]] = Order(
-    searched=lambda row: (row.provider, row.model),
+    searched=lambda row: (f"{row.provider}/{row.model}",),
     fields={
         "provider": lambda row: row.provider,
         "model": lambda row: row.model,
@@ -85,43 +86,164 @@ _ORDER: Final[Order[PriceRow]] = Order(
 )
 
 
+_UNIT: Final = Query("unit", "So many tokens or characters are priced; 1M unless given.", choices=tuple(UNITS))
+_WHICH: Final = (
+    Query("provider", "Only models of this provider."),
+    Query("model", "Only this model."),
+)
+_LISTING: Final = (
+    *PAGING,
+    *SEARCH,
+    sorting(*_ORDER.fields),
+    _UNIT,
+    *_WHICH,
+    Query("source", "Only prices from there.", choices=("override", "provider", "import", "builtin")),
+)
+
+
+class PriceStepDocument(TypedDict):
+    """Prices once a prompt has more than `above` tokens: they hold for all of it."""
+
+    above: int
+    input: float | None
+    output: float | None
+    cached: float | None
+    cacheWrite: float | None
+
+
+class PriceFiguresDocument(TypedDict):
+    """Prices in USD per `unit` of tokens or characters, or for one request, image or second."""
+
+    input: float | None
+    output: float | None
+    cached: float | None
+    cacheWrite: float | None
+    reasoning: float | None
+    cacheWrite1h: NotRequired[float | None]
+    audioInput: NotRequired[float | None]
+    audioOutput: NotRequired[float | None]
+    perCharacter: NotRequired[float | None]
+    perRequest: NotRequired[float | None]
+    perImage: NotRequired[float | None]
+    perSecond: NotRequired[float | None]
+
+
+class PriceDocument(PriceFiguresDocument):
+    """What a model costs.
+
+    A model that was used and has no price is listed with the number of its requests, where that is asked for.
+    """
+
+    provider: str
+    model: str
+    tiers: NotRequired[list[PriceStepDocument]]
+    unit: NotRequired[str]
+    currency: NotRequired[str]
+    source: str | None
+    priceId: NotRequired[str]
+    note: NotRequired[str]
+    validFrom: NotRequired[Time | None]
+    updatedAt: NotRequired[Time | None]
+    requests: NotRequired[int]
+
+
+class PricesDocument(ListDocument):
+    """A page of prices."""
+
+    prices: list[PriceDocument]
+
+
+class ChangedPricesDocument(TypedDict):
+    """The prices about which something changed."""
+
+    prices: list[PriceDocument]
+    changed: int
+
+
+class DroppedPricesDocument(TypedDict):
+    """How many prices of the operator were dropped."""
+
+    success: bool
+    deleted: int
+
+
+class PriceImportErrorDocument(TypedDict):
+    """Why the last import failed."""
+
+    message: str
+    at: Time | None
+    code: NotRequired[str]
+
+
+class PriceImportStateDocument(TypedDict):
+    """How the last import went, and when the next one comes."""
+
+    enabled: bool
+    url: str | None
+    intervalSeconds: float
+    imported: int
+    source: str | None
+    version: str | None
+    at: Time | None
+    changed: int | None
+    error: PriceImportErrorDocument | None
+
+
+class PriceImportDocument(TypedDict):
+    """What an import changed, or would change."""
+
+    changed: list[PriceDocument]
+    imported: int
+    source: str
+    version: str
+    at: Time
+    dryRun: bool
+
+
 @blueprint.get("/api/pricing")
+@operation(
+    PricesDocument,
+    query=(*_LISTING, Query("unpriced", "The models that were used and have no price.", "boolean")),
+)
 def index() -> Response:
     """List the prices in force; with `unpriced` the models that were used and have none."""
     page, unit = Page.read(request), _unit(request.args.get("unit"))
     if query_flag(request, "unpriced"):
-        missing = [row for row in container().prices.unpriced() if _is_wanted(row)]
+        unpriced = container().prices.unpriced()
+        _refuse_unknown_provider(unpriced)
+        missing = [row for row in unpriced if _is_wanted(row)]
         return listing("prices", [_shown_unpriced(row) for row in page.cut(missing)], total=len(missing), page=page)
     return _listed(container().prices.all(), page, unit)
 
 
 @blueprint.get("/api/pricing/defaults")
+@operation(PricesDocument, query=_LISTING)
 def defaults() -> Response:
     """List the built-in prices."""
     page, unit = Page.read(request), _unit(request.args.get("unit"))
     return _listed(container().prices.defaults(), page, unit)
 
 
-@blueprint.route("/api/pricing", methods=["PATCH", "PUT"])
-def change() -> Response:
-    """Set prices by provider and model; null takes one back. Show the models about which something changed."""
-    body = read_object(request)
-    unit = _unit(body.get("unit", "1M"))
-    changed = container().prices.change(_changes(body, unit), origin())
-    return answer({"prices": [shown(row, unit) for row in changed], "changed": len(changed)})
-
-
 @blueprint.delete("/api/pricing")
+@operation(
+    DroppedPricesDocument,
+    query=(
+        Query("provider", "The provider.", is_required=True),
+        Query("model", "Only the price of this model."),
+    ),
+    refusals=(404,),
+)
 def delete() -> Response:
     """Drop the operator's price of a model, or of every model of a provider."""
     provider, model = request.args.get("provider", ""), request.args.get("model")
     if not provider:
         raise ValidationFailed([{"field": "provider", "message": "is required"}])
     deleted = container().prices.reset(provider, model or None, origin())
-    return answer({"success": True, "deleted": deleted})
+    return answer(DroppedPricesDocument(success=True, deleted=deleted))
 
 
 @blueprint.get("/api/pricing/sync")
+@operation(PriceImportStateDocument)
 def sync_state() -> Response:
     """Show how the last import went."""
     state = container().price_sync.state()
@@ -131,6 +253,7 @@ def sync_state() -> Response:
 
 
 @blueprint.post("/api/pricing/sync")
+@operation(PriceImportDocument, body=_SYNC, is_body_optional=True, refusals=(409, 422, 502, 504))
 def sync() -> Response:
     """Import prices now; with `dryRun` only say what would change."""
     asked = _SYNC.read(request, optional=True)
@@ -139,36 +262,54 @@ def sync() -> Response:
     return answer(_shown_import(found))
 
 
-def shown(row: PriceRow, unit: str = "1M") -> dict[str, Any]:
+def shown(row: PriceRow, unit: str = "1M") -> PriceDocument:
     """Return a price as management answers show it: USD, per so many tokens or characters or for one."""
     given = {
         name: _number(price, unit if field in _PER_MANY else "1M")
         for name, field in _NAMES.items()
         if (price := getattr(row, field)) is not None or name in _ALWAYS
     }
-    steps = [
-        {"above": step.above, **{name: _number(getattr(step, _NAMES[name]), unit) for name in _STEP}}
-        for step in row.tiers
-    ]
-    return {
+    made = {
         "provider": row.provider,
         "model": row.model,
         **given,
-        **({"tiers": steps} if steps else {}),
         "unit": unit,
         "currency": _USD,
         "source": row.source,
         "priceId": compiled(row).id,
-        **({"note": row.note} if row.note else {}),
         "validFrom": iso_time(row.valid_from or None),
         "updatedAt": iso_time(row.updated_at or None),
     }
+    body = cast("PriceDocument", made)
+    if row.tiers:
+        body["tiers"] = [_shown_step(step, unit) for step in row.tiers]
+    if row.note:
+        body["note"] = row.note
+    return body
 
 
-def _listed(rows: Iterable[PriceRow], page: Page, unit: str) -> Response:
+def _shown_step(step: PriceStep, unit: str) -> PriceStepDocument:
+    return {
+        "above": step.above,
+        "input": _number(step.input, unit),
+        "output": _number(step.output, unit),
+        "cached": _number(step.cache_read, unit),
+        "cacheWrite": _number(step.cache_write, unit),
+    }
+
+
+def _listed(rows: Sequence[PriceRow], page: Page, unit: str) -> Response:
+    _refuse_unknown_provider(rows)
     source = request.args.get("source")
     found = _ORDER.apply(request, (row for row in rows if _is_wanted(row) and source in (None, "", row.source)))
     return listing("prices", [shown(row, unit) for row in page.cut(found)], total=len(found), page=page)
+
+
+def _refuse_unknown_provider(rows: Sequence[PriceRow | Unpriced]) -> None:
+    """Refuse a query about a provider that is none; one that is gone may have left rows."""
+    name = request.args.get("provider")
+    if name and container().directories.current.provider(name) is None and all(row.provider != name for row in rows):
+        raise ValidationFailed([{"field": "provider", "message": "is not a provider or node"}])
 
 
 def _is_wanted(row: PriceRow | Unpriced) -> bool:
@@ -180,17 +321,21 @@ def _is_wanted(row: PriceRow | Unpriced) -> bool:
     return name in (None, "", row.provider) and model in (None, "", row.model)
 
 
-def _shown_unpriced(row: Unpriced) -> dict[str, Any]:
+def _shown_unpriced(row: Unpriced) -> PriceDocument:
     return {
         "provider": row.provider,
         "model": row.model,
-        **dict.fromkeys(_ALWAYS),
+        "input": None,
+        "output": None,
+        "cached": None,
+        "cacheWrite": None,
+        "reasoning": None,
         "source": None,
         "requests": row.requests,
     }
 
 
-def _shown_import(found: Imported) -> dict[str, Any]:
+def _shown_import(found: Imported) -> PriceImportDocument:
     return {
         "changed": [shown(row) for row in found.changed],
         "imported": len(found.rows),
@@ -218,6 +363,12 @@ def _unit(given: Any) -> str:
     return unit
 
 
+_PRICE_SCHEMA: Final = {
+    "anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^\d{1,30}(?:\.\d{1,9})?$"}],
+    "description": "In USD, as a number or as decimal text.",
+}
+
+
 def _price(name: str, factor: int) -> Field:
     def check(value: Any) -> str:
         try:
@@ -225,7 +376,7 @@ def _price(name: str, factor: int) -> Field:
         except ValueError as error:
             raise Invalid(str(error)) from None
 
-    return Field(name, check, _ALIASES.get(name, ()), nullable=True)
+    return Field(name, check, _ALIASES.get(name, ()), nullable=True, schema=_PRICE_SCHEMA)
 
 
 def _currency(value: Any) -> str:
@@ -241,10 +392,29 @@ def _fields(factor: int) -> Fields:
     )
     prices = (of(name) if field in _PER_MANY else _price(name, 1) for name, field in _NAMES.items())
     tiers = objects("tiers", steps, nullable=True, max_items=_MOST_STEPS)
-    return Fields(*prices, tiers, Field("currency", _currency))
+    return Fields(*prices, tiers, Field("currency", _currency, schema={"const": _USD}))
 
 
 _BY_UNIT: Final = {unit: _fields(factor) for unit, factor in UNITS.items()}
+_OF_MODELS: Final = {"type": "object", "minProperties": 1, "additionalProperties": _BY_UNIT["1M"].schema}
+_CHANGE: Final = Body(
+    {
+        "type": "object",
+        "description": "Prices by provider and model.",
+        "properties": {"unit": {"type": "string", "enum": list(UNITS)}, "currency": {"const": _USD}},
+        "additionalProperties": _OF_MODELS,
+    }
+)
+
+
+@blueprint.route("/api/pricing", methods=["PATCH", "PUT"])
+@operation(ChangedPricesDocument, body=_CHANGE)
+def change() -> Response:
+    """Set prices by provider and model; null takes one back. Show the models about which something changed."""
+    body = read_object(request)
+    unit = _unit(body.get("unit", "1M"))
+    changed = container().prices.change(_changes(body, unit), origin())
+    return answer(ChangedPricesDocument(prices=[shown(row, unit) for row in changed], changed=len(changed)))
 
 
 def _changes(body: Mapping[str, Any], unit: str) -> list[Change]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final, NotRequired, TypedDict
 
 from flask import Blueprint, Response, request
 
+from omniroute.blueprints.contract import PAGING, SEARCH, ListDocument, Time, operation, sorting
 from omniroute.blueprints.management.bodies import Fields, Order, Page, answer, flag, iso_time, listing, mapping, text
 from omniroute.blueprints.management.origin import origin
 from omniroute.container import container
@@ -54,7 +55,54 @@ _TRIAL: Final = Fields(
 )
 
 
+class NodeDocument(TypedDict):
+    """An endpoint that the operator defines; values of custom headers are masked."""
+
+    id: str
+    name: str
+    prefix: str
+    type: NodeType
+    apiType: str | None
+    baseUrl: str
+    chatPath: str | None
+    modelsPath: str | None
+    customHeaders: dict[str, str]
+    isLocal: bool
+    createdAt: Time
+    updatedAt: Time
+
+
+class NodesDocument(ListDocument):
+    """A page of nodes."""
+
+    nodes: list[NodeDocument]
+
+
+class OneNodeDocument(TypedDict):
+    """One node."""
+
+    node: NodeDocument
+
+
+class RemovedNodeDocument(TypedDict):
+    """What went with the node."""
+
+    message: str
+    deletedConnections: int
+
+
+class NodeTrialDocument(TypedDict):
+    """What an address said when it was asked for its models."""
+
+    reachable: bool
+    latencyMs: float | None
+    models: NotRequired[list[str]]
+    error: NotRequired[str]
+    errorCode: NotRequired[str]
+
+
 @blueprint.get("/api/provider-nodes")
+@operation(NodesDocument, query=(*PAGING, *SEARCH, sorting("name", "prefix", "createdAt")))
 def index() -> Response:
     """List the nodes."""
     page = Page.read(request)
@@ -63,43 +111,48 @@ def index() -> Response:
 
 
 @blueprint.post("/api/provider-nodes")
+@operation(OneNodeDocument, status=201, body=_NEW, refusals=(409, 422))
 def create() -> Response:
     """Define a node."""
-    return answer({"node": shown(container().nodes.create(_NEW.read(request), origin()))}, 201)
+    return answer(OneNodeDocument(node=shown(container().nodes.create(_NEW.read(request), origin()))), 201)
 
 
 @blueprint.get("/api/provider-nodes/<node_id>")
+@operation(OneNodeDocument)
 def show(node_id: str) -> Response:
     """Show one node."""
-    return answer({"node": shown(container().nodes.get(node_id))})
+    return answer(OneNodeDocument(node=shown(container().nodes.get(node_id))))
 
 
 @blueprint.route("/api/provider-nodes/<node_id>", methods=["PUT", "PATCH"])
+@operation(OneNodeDocument, body=_CHANGE, refusals=(409, 422))
 def change(node_id: str) -> Response:
     """Change the given fields of a node."""
-    return answer({"node": shown(container().nodes.change(node_id, _CHANGE.read(request), origin()))})
+    return answer(OneNodeDocument(node=shown(container().nodes.change(node_id, _CHANGE.read(request), origin()))))
 
 
 @blueprint.delete("/api/provider-nodes/<node_id>")
+@operation(RemovedNodeDocument)
 def delete(node_id: str) -> Response:
     """Remove a node and its connections."""
     removed = container().nodes.delete(node_id, origin())
-    return answer({"message": "The provider node was removed.", "deletedConnections": removed})
+    return answer(RemovedNodeDocument(message="The provider node was removed.", deletedConnections=removed))
 
 
 @blueprint.post("/api/provider-nodes/validate")
+@operation(NodeTrialDocument, body=_TRIAL, refusals=(422,))
 def validate() -> Response:
     """Ask an address for its models without storing anything."""
     found = container().nodes.validate(_TRIAL.read(request))
-    body: dict[str, Any] = {"reachable": found.is_reachable, "latencyMs": found.latency_ms}
+    body: NodeTrialDocument = {"reachable": found.is_reachable, "latencyMs": found.latency_ms}
     if found.models:
-        body["models"] = found.models
+        body["models"] = list(found.models)
     if found.error is not None:
-        body |= {"error": found.error["message"], "errorCode": found.error["code"]}
+        body["error"], body["errorCode"] = found.error["message"], found.error["code"]
     return answer(body)
 
 
-def shown(node: Node) -> dict[str, Any]:
+def shown(node: Node) -> NodeDocument:
     """Return a node as management answers show it; values of custom headers are masked."""
     return {
         "id": node.id,

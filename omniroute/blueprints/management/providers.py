@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, NotRequired, TypedDict
 
 from flask import Blueprint, Response, request
 
+from omniroute.blueprints.contract import PAGING, SEARCH, ListDocument, Query, Time, operation, sorting
 from omniroute.blueprints.management.bodies import (
     Fields,
     Order,
@@ -24,6 +25,7 @@ from omniroute.container import container
 from omniroute.errors import ValidationFailed
 from omniroute.records import Connection
 from omniroute.services import connections as service
+from omniroute.services.models import AvailableProviderDocument
 
 blueprint = Blueprint("management_providers", __name__)
 
@@ -73,7 +75,132 @@ _TEST: Final = Fields(text("model", max_length=_MODEL))
 _TRIAL: Final = Fields(text("provider", required=True, max_length=100), _KEY, _DATA)
 
 
+class ConnectionErrorDocument(TypedDict):
+    """The last failure of a connection."""
+
+    code: str | None
+    message: str | None
+    at: Time | None
+
+
+class ConnectionModelCountsDocument(TypedDict):
+    """How many models a connection has."""
+
+    total: int
+    active: int
+
+
+class ConnectionDocument(TypedDict):
+    """A credential at a provider; the key is masked."""
+
+    id: str
+    provider: str
+    providerName: str | None
+    prefix: str | None
+    authType: str
+    name: str
+    priority: int
+    isActive: bool
+    status: str
+    statusReason: str | None
+    defaultModel: str | None
+    group: str | None
+    apiKey: str | None
+    cooldownUntil: Time | None
+    backoffLevel: int
+    lastError: ConnectionErrorDocument | None
+    lastUsedAt: Time | None
+    lastTestedAt: Time | None
+    requestsPerMinute: int | None
+    minTimeBetweenRequestsMs: int | None
+    concurrentRequests: int | None
+    quotaCutoffs: dict[str, float]
+    proxyEnabled: bool
+    models: ConnectionModelCountsDocument
+    providerData: dict[str, Any]
+    createdAt: Time
+    updatedAt: Time
+
+
+class ConnectionsDocument(ListDocument):
+    """A page of connections."""
+
+    connections: list[ConnectionDocument]
+
+
+class OneConnectionDocument(TypedDict):
+    """One connection."""
+
+    connection: ConnectionDocument
+
+
+class SwitchedConnectionsDocument(TypedDict):
+    """How many connections were switched, and which ids nobody has."""
+
+    updated: int
+    notFound: list[str]
+
+
+class RemovedConnectionsDocument(TypedDict):
+    """How many connections were removed."""
+
+    deleted: int
+
+
+class RemovedConnectionDocument(TypedDict):
+    """What the removal comes to; combos keep their other targets."""
+
+    message: str
+    affectedCombos: list[str]
+
+
+class AvailableProvidersDocument(TypedDict):
+    """The providers that can be connected, or are."""
+
+    providers: list[AvailableProviderDocument]
+
+
+class ConnectionTestDocument(TypedDict):
+    """What a small call and a streamed one through a connection came to."""
+
+    valid: bool
+    latencyMs: float | None
+    statusCode: int | None
+    model: str | None
+    refreshed: bool
+    testedAt: Time
+    error: NotRequired[str]
+    errorCode: NotRequired[str]
+    diagnosis: NotRequired[str | None]
+
+
+class OrderedConnectionsDocument(TypedDict):
+    """The connections of a provider in their new order."""
+
+    connections: list[ConnectionDocument]
+
+
+class KeyTrialDocument(TypedDict):
+    """What a provider said to a key that was not stored."""
+
+    valid: bool
+    models: NotRequired[list[str]]
+    error: NotRequired[str]
+    errorCode: NotRequired[str]
+
+
 @blueprint.get("/api/providers")
+@operation(
+    ConnectionsDocument,
+    query=(
+        *PAGING,
+        *SEARCH,
+        sorting(*_ORDER_OF_LIST.fields),
+        Query("provider", "Only connections of this provider: its id, its alias, or the id of a node."),
+        Query("status", "Only connections in this state.", choices=_STATES),
+        Query("active", "Only connections that are switched on, or off.", "boolean"),
+    ),
+)
 def index() -> Response:
     """List the connections, keys masked."""
     page = Page.read(request)
@@ -84,7 +211,7 @@ def index() -> Response:
         provider=request.args.get("provider") or None, status=status, is_active=query_flag(request, "active")
     )
     found = _ORDER_OF_LIST.apply(request, rows)
-    body = {
+    body: ConnectionsDocument = {
         "connections": [shown(row) for row in page.cut(found)],
         "total": len(found),
         "limit": page.limit,
@@ -94,61 +221,72 @@ def index() -> Response:
 
 
 @blueprint.post("/api/providers")
+@operation(OneConnectionDocument, status=201, body=_NEW, refusals=(422, 502))
 def create() -> Response:
     """Add a connection."""
-    return answer({"connection": shown(container().connections.create(_NEW.read(request), origin()))}, 201)
+    made = container().connections.create(_NEW.read(request), origin())
+    return answer(OneConnectionDocument(connection=shown(made)), 201)
 
 
 @blueprint.patch("/api/providers")
+@operation(SwitchedConnectionsDocument, body=_SWITCH)
 def switch() -> Response:
     """Switch many connections on or off."""
     values = _SWITCH.read(request)
     updated, missing = container().connections.set_active(values["ids"], values["isActive"], origin())
-    return answer({"updated": updated, "notFound": missing})
+    return answer(SwitchedConnectionsDocument(updated=updated, notFound=missing))
 
 
 @blueprint.delete("/api/providers")
+@operation(RemovedConnectionsDocument, body=_SELECTION)
 def delete_many() -> Response:
     """Remove many connections."""
-    return answer({"deleted": container().connections.delete_many(_SELECTION.read(request)["ids"], origin())})
+    deleted = container().connections.delete_many(_SELECTION.read(request)["ids"], origin())
+    return answer(RemovedConnectionsDocument(deleted=deleted))
 
 
 @blueprint.get("/api/providers/available")
 @blueprint.get("/api/providers/client")
+@operation(AvailableProvidersDocument)
 def available() -> Response:
     """List the providers that can be connected."""
     own = container()
     configured = {row.provider for row in own.connections.all()}
-    return answer({"providers": own.models.available(configured)})
+    return answer(AvailableProvidersDocument(providers=own.models.available(configured)))
 
 
 @blueprint.get("/api/providers/<connection_id>")
+@operation(OneConnectionDocument)
 def show(connection_id: str) -> Response:
     """Show one connection."""
-    return answer({"connection": shown(container().connections.get(connection_id))})
+    return answer(OneConnectionDocument(connection=shown(container().connections.get(connection_id))))
 
 
 @blueprint.route("/api/providers/<connection_id>", methods=["PUT", "PATCH"])
+@operation(OneConnectionDocument, body=_CHANGE, refusals=(422,))
 def change(connection_id: str) -> Response:
     """Change the given fields of a connection."""
     changed = container().connections.change(connection_id, _CHANGE.read(request), origin())
-    return answer({"connection": shown(changed)})
+    return answer(OneConnectionDocument(connection=shown(changed)))
 
 
 @blueprint.delete("/api/providers/<connection_id>")
+@operation(RemovedConnectionDocument)
 def delete(connection_id: str) -> Response:
     """Remove a connection and its key."""
     affected = container().combos.using(connection_id)
     gone = container().connections.delete(connection_id, origin())
-    return answer({"message": f"The connection {gone.name!r} was removed.", "affectedCombos": affected})
+    message = f"The connection {gone.name!r} was removed."
+    return answer(RemovedConnectionDocument(message=message, affectedCombos=affected))
 
 
 @blueprint.post("/api/providers/<connection_id>/test")
+@operation(ConnectionTestDocument, body=_TEST, is_body_optional=True)
 def test(connection_id: str) -> Response:
     """Make a small call and a streamed one through a connection."""
     model = _TEST.read(request, optional=True).get("model")
     result = container().connections.test(connection_id, model, origin())
-    body: dict[str, Any] = {
+    body: ConnectionTestDocument = {
         "valid": result.is_valid,
         "latencyMs": result.latency_ms,
         "statusCode": result.status,
@@ -157,37 +295,41 @@ def test(connection_id: str) -> Response:
         "testedAt": iso_time(result.tested_at),
     }
     if result.error is not None:
-        body |= {"error": result.error["message"], "errorCode": result.error["code"], "diagnosis": result.diagnosis}
+        body["error"], body["errorCode"] = result.error["message"], result.error["code"]
+        body["diagnosis"] = result.diagnosis
     return answer(body)
 
 
 @blueprint.post("/api/providers/<connection_id>/reset")
+@operation(OneConnectionDocument)
 def reset(connection_id: str) -> Response:
     """Forget errors and rests of a connection."""
-    return answer({"connection": shown(container().connections.reset(connection_id, origin()))})
+    return answer(OneConnectionDocument(connection=shown(container().connections.reset(connection_id, origin()))))
 
 
 @blueprint.post("/api/providers/reorder")
+@operation(OrderedConnectionsDocument, body=_ORDER)
 def reorder() -> Response:
     """Give a provider's connections an order."""
     values = _ORDER.read(request)
     ordered = container().connections.reorder(values["provider"], values["ids"], origin())
-    return answer({"connections": [shown(row) for row in ordered]})
+    return answer(OrderedConnectionsDocument(connections=[shown(row) for row in ordered]))
 
 
 @blueprint.post("/api/providers/validate")
+@operation(KeyTrialDocument, body=_TRIAL, refusals=(422,))
 def validate() -> Response:
     """Try a key without storing it."""
     found = container().connections.validate(_TRIAL.read(request))
-    body: dict[str, Any] = {"valid": found.is_valid}
+    body: KeyTrialDocument = {"valid": found.is_valid}
     if found.models:
-        body["models"] = found.models
+        body["models"] = list(found.models)
     if found.error is not None:
-        body |= {"error": found.error["message"], "errorCode": found.error["code"]}
+        body["error"], body["errorCode"] = found.error["message"], found.error["code"]
     return answer(body)
 
 
-def shown(connection: Connection) -> dict[str, Any]:
+def shown(connection: Connection) -> ConnectionDocument:
     """Return a connection as management answers show it; the key is masked."""
     connections = container().connections
     provider = connections.provider_of(connection)
@@ -213,16 +355,18 @@ def shown(connection: Connection) -> dict[str, Any]:
         "apiKey": service.masked_key(connection),
         "cooldownUntil": iso_time(standing.until),
         "backoffLevel": standing.backoff,
-        "lastError": None if error is None else {**error, "at": iso_time(error.get("at"))},
+        "lastError": None
+        if error is None
+        else {"code": error.get("code"), "message": error.get("message"), "at": iso_time(error.get("at"))},
         "lastUsedAt": iso_time(connection.last_used_at),
         "lastTestedAt": iso_time(connection.last_tested_at),
         "requestsPerMinute": connection.requests_per_minute,
         "minTimeBetweenRequestsMs": connection.min_gap_ms,
         "concurrentRequests": connection.max_concurrent,
-        "quotaCutoffs": connection.quota_cutoffs,
+        "quotaCutoffs": dict(connection.quota_cutoffs),
         "proxyEnabled": connection.proxy_enabled,
         "models": {"total": listed, "active": listed if connection.is_active else 0},
-        "providerData": connection.provider_data,
+        "providerData": dict(connection.provider_data),
         "createdAt": iso_time(connection.created_at),
         "updatedAt": iso_time(connection.updated_at),
     }

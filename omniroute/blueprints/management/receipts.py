@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from decimal import Decimal, InvalidOperation
-from typing import Any, Final
+from typing import Final, TypedDict
 
 from flask import Blueprint, Request, Response, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from omniroute.blueprints.contract import Body, Query, Time, operation
 from omniroute.blueprints.management.bodies import answer, iso_time
 from omniroute.blueprints.management.usage import query_time
 from omniroute.container import container
@@ -15,7 +16,7 @@ from omniroute.errors import RequestTooLarge, UnsupportedMediaType, ValidationFa
 from omniroute.money.tariff import NANO, usd_text
 from omniroute.records import Charge
 from omniroute.services.receipts import Receipt
-from omniroute.services.reconciliation import MOST_BYTES, document_of
+from omniroute.services.reconciliation import MOST_BYTES, ReconciliationDocument, document_of
 
 blueprint = Blueprint("management_receipts", __name__)
 
@@ -24,13 +25,92 @@ _TOLERANCE_NANO: Final = NANO // 100
 _MOST_TOLERANCE: Final = 1_000_000
 
 
+class ChargeLineDocument(TypedDict):
+    """Some tokens, or something else that is counted, and what they cost."""
+
+    name: str
+    count: int
+    source: str
+    ratePer1M: str | None
+    nanoUsd: int | None
+    usd: str | None
+
+
+class ChargeDocument(TypedDict):
+    """What one attempt of a request cost."""
+
+    kind: str
+    isServing: bool
+    provider: str
+    model: str
+    costKind: str
+    nanoUsd: int | None
+    usd: str | None
+    priceId: str | None
+    priceSource: str | None
+    upstreamRequestId: str | None
+    lines: list[ChargeLineDocument]
+
+
+class ReceiptDocument(TypedDict):
+    """What a request cost, in whole nano-USD and as decimal text, and where each figure is from."""
+
+    requestId: str
+    time: Time
+    apiKeyId: str | None
+    requestedModel: str
+    provider: str | None
+    model: str | None
+    status: int
+    outcome: str
+    tokensIn: int | None
+    tokensOut: int | None
+    cacheRead: int | None
+    cacheWrite: int | None
+    reasoning: int | None
+    isEstimated: bool
+    costKind: str
+    priceId: str | None
+    costNanoUsd: int | None
+    costUsd: str | None
+    extraNanoUsd: int
+    extraUsd: str | None
+    totalNanoUsd: int | None
+    totalUsd: str | None
+    billedNanoUsd: int | None
+    billedUsd: str | None
+    hasDetails: bool
+    charges: list[ChargeDocument]
+
+
+class OneReceiptDocument(TypedDict):
+    """A receipt."""
+
+    receipt: ReceiptDocument
+
+
+_INVOICE: Final = Body({"type": "string", "description": "The provider's usage export with a header."}, "text/csv")
+
+
 @blueprint.get("/api/usage/receipts/<request_id>")
+@operation(OneReceiptDocument)
 def receipt(request_id: str) -> Response:
     """Show what a request cost, and where each figure is from."""
-    return answer({"receipt": receipt_row(container().receipts.get(request_id))})
+    return answer(OneReceiptDocument(receipt=receipt_row(container().receipts.get(request_id))))
 
 
 @blueprint.post("/api/usage/reconcile")
+@operation(
+    ReconciliationDocument,
+    body=_INVOICE,
+    query=(
+        Query("provider", "Whose export it is; all of the log unless given."),
+        Query("since", "From this ISO 8601 time on; the first day of the file unless given."),
+        Query("until", "Up to this time; the last day of the file unless given."),
+        Query("tolerance", "How far two amounts in USD may lie apart; 0.01 unless given."),
+    ),
+    refusals=(404,),
+)
 def reconcile() -> Response:
     """Compare a provider's usage export, the body as CSV, with the log."""
     done = container().reconciliation.run(
@@ -43,7 +123,7 @@ def reconcile() -> Response:
     return answer(document_of(done))
 
 
-def receipt_row(found: Receipt) -> dict[str, Any]:
+def receipt_row(found: Receipt) -> ReceiptDocument:
     """Return a receipt as the API shows it."""
     record = found.record
     return {
@@ -76,7 +156,7 @@ def receipt_row(found: Receipt) -> dict[str, Any]:
     }
 
 
-def _charge(charge: Charge) -> dict[str, Any]:
+def _charge(charge: Charge) -> ChargeDocument:
     return {
         "kind": charge.kind,
         "isServing": charge.is_serving,

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 from flask import Blueprint, Response, request
 
+from omniroute.blueprints.contract import Body, Query, operation
 from omniroute.blueprints.management.bodies import Fields, answer, flag, read_object, text
 from omniroute.blueprints.management.origin import origin
 from omniroute.container import container
 from omniroute.errors import ValidationFailed
+from omniroute.routing.resilience import DEFAULTS, KEYS, Profile, public
 from omniroute.services.resilience import Scope
-from omniroute.services.resilience_state import document, resting_document
+from omniroute.services.resilience_state import ResilienceStateDocument, RestingDocument, document, resting_document
 
 blueprint = Blueprint("management_resilience", __name__)
 
@@ -22,41 +24,91 @@ _SCOPE: Final = Fields(
 )
 
 
+def _schema(*, is_whole: bool) -> dict[str, Any]:
+    """Return the schema of the settings; of a change of them where they need not be whole."""
+    return _section(public(DEFAULTS), "", is_whole=is_whole)
+
+
+def _section(values: Mapping[str, Any], at: str, *, is_whole: bool) -> dict[str, Any]:
+    properties: dict[str, Any] = {}
+    for name, value in values.items():
+        path = f"{at}.{name}" if at else name
+        match value:
+            case Mapping():
+                properties[name] = _section(value, path, is_whole=is_whole)
+            case bool():
+                properties[name] = {"type": "boolean"}
+            case int():
+                properties[name] = {"type": "integer", "description": f"{KEYS[path].takes.capitalize()}."}
+            case _:
+                properties[name] = {"type": "string", "enum": list(Profile)}
+    made = {"type": "object", "properties": properties, "additionalProperties": False}
+    return {**made, "required": list(properties)} if is_whole else made
+
+
+_SETTINGS: Final = _schema(is_whole=True)
+_CHANGE: Final = Body(_schema(is_whole=False))
+_ASKED: Final = (
+    Query("provider", "Only what belongs to this provider."),
+    Query("connectionId", "Only what belongs to this connection."),
+    Query("model", "Only what belongs to this model."),
+)
+
+
+class EndedRestsDocument(TypedDict):
+    """How many marks were removed."""
+
+    reset: int
+
+
+class LockoutsDocument(TypedDict):
+    """The models that are locked out of connections."""
+
+    items: list[RestingDocument]
+
+
 @blueprint.get("/api/resilience")
+@operation(_SETTINGS)
 def show() -> Response:
     """Show the settings in force."""
     return answer(container().resilience.settings())
 
 
 @blueprint.route("/api/resilience", methods=["PATCH", "PUT"])
+@operation(_SETTINGS, body=_CHANGE)
 def change() -> Response:
     """Change the given settings, or with `profile` all of them."""
     return answer(container().resilience.change(read_object(request), origin()))
 
 
 @blueprint.get("/api/resilience/state")
+@operation(ResilienceStateDocument, query=_ASKED, refusals=(404,))
 def state() -> Response:
     """Show what rests now, over all workers, and who waits in this one."""
     return answer(document(container().resilience.state(_asked())))
 
 
 @blueprint.post("/api/resilience/reset")
+@operation(EndedRestsDocument, body=_SCOPE, refusals=(404,))
 def reset() -> Response:
     """End what rests: of a provider, a connection, a model, or everything."""
-    return answer({"reset": container().resilience.reset(_scope(_SCOPE.read(request)), origin())})
+    return answer(EndedRestsDocument(reset=container().resilience.reset(_scope(_SCOPE.read(request)), origin())))
 
 
 @blueprint.get("/api/resilience/model-cooldowns")
+@operation(LockoutsDocument, query=_ASKED, refusals=(404,))
 def lockouts() -> Response:
     """List the models that are locked out of connections."""
     found = container().resilience.state(_asked()).lockouts
-    return answer({"items": [resting_document(one) for one in found]})
+    return answer(LockoutsDocument(items=[resting_document(one) for one in found]))
 
 
 @blueprint.delete("/api/resilience/model-cooldowns")
+@operation(EndedRestsDocument, body=_SCOPE, refusals=(404,))
 def clear_lockouts() -> Response:
     """End lockouts of models: some, or all."""
-    return answer({"reset": container().resilience.clear_lockouts(_scope(_SCOPE.read(request)), origin())})
+    ended = container().resilience.clear_lockouts(_scope(_SCOPE.read(request)), origin())
+    return answer(EndedRestsDocument(reset=ended))
 
 
 def _asked() -> Scope:

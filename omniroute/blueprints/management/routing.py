@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, NotRequired, TypedDict
 
 import msgspec
 from flask import Blueprint, Response, request
 
+from omniroute.blueprints.contract import NDJSON, Query, Time, operation
 from omniroute.blueprints.management.bodies import Fields, answer, flag, integer, mapping, moment, text
 from omniroute.container import container
 from omniroute.errors import OmniRouteError, ValidationFailed
 from omniroute.gateway.slices import Slices
 from omniroute.routing import decision_document, explain
 from omniroute.routing.decision import Record
-from omniroute.services.decisions import USUAL_PROMPT, Decisions, Hypothesis, Range, Replay
+from omniroute.services.decisions import USUAL_PROMPT, Decisions, Hypothesis, Range, Replay, SimulationDocument
 
 blueprint = Blueprint("management_routing", __name__)
 
@@ -40,8 +41,76 @@ _REPLAY: Final = Fields(
 _encode: Final = msgspec.json.Encoder().encode
 
 
+class PlannedRequestDocument(TypedDict):
+    """What routing knew of a request."""
+
+    model: str
+    clientFormat: str
+    stream: bool
+    estInput: int | None
+    maxOutput: int | None
+    needs: list[str]
+    task: str
+    effort: str | None
+    keyId: str | None
+    session: str | None
+    connection: str | None
+    headers: dict[str, Any]
+
+
+class CutDocument(TypedDict):
+    """How many rows a long record leaves out."""
+
+    candidates: int
+    exclusions: int
+
+
+class DecisionDocument(TypedDict):
+    """How a request was routed: what was asked, who could serve it, who was left out, what was tried and came of it.
+
+    Candidates, exclusions and attempts have only those members of which something is known.
+    """
+
+    v: int
+    requestId: str
+    at: Time | None
+    clock: dict[str, float]
+    seed: str
+    policyHash: str | None
+    configVersion: int | None
+    gatewayVersion: str
+    replayable: bool
+    request: PlannedRequestDocument
+    resolution: list[dict[str, Any]]
+    strategy: str
+    settings: dict[str, Any]
+    candidates: list[dict[str, Any]]
+    exclusions: list[dict[str, Any]]
+    truncated: CutDocument
+    attempts: list[dict[str, Any]]
+    waits: list[dict[str, Any]]
+    affinity: dict[str, Any]
+    warnings: list[str]
+    result: dict[str, Any] | None
+    chain: NotRequired[str]
+    continuedAt: NotRequired[Any]
+
+
+class ReplayLineDocument(TypedDict):
+    """A line of a replay: `progress`, in the end `comparison`, or `error` in its place."""
+
+    type: str
+    records: NotRequired[int]
+    total: NotRequired[int]
+
+
+TEXT_FORM: Final = {"text/plain": {"type": "string"}}
+FORM: Final = Query("format", "json, or text for people.", choices=("json", "text"))
+
+
 @blueprint.post("/api/routing/simulate")
 @blueprint.post("/api/playground/simulate-route")
+@operation(SimulationDocument, body=_SIMULATE, refusals=(404, 409))
 def simulate() -> Response:
     """Plan a request that is not sent."""
     given = _SIMULATE.read(request)
@@ -58,12 +127,14 @@ def simulate() -> Response:
 
 
 @blueprint.get("/api/routing/decisions/<request_id>")
+@operation(DecisionDocument, others=TEXT_FORM, query=(FORM,))
 def decision(request_id: str) -> Response:
     """Show how a request was routed."""
     return shown(container().decisions.get(request_id))
 
 
 @blueprint.post("/api/routing/replay")
+@operation(ReplayLineDocument, media_type=NDJSON, body=_REPLAY)
 def replay() -> Response:
     """Replay recorded requests against another policy: lines of JSON that tell how far it is, last the comparison."""
     given = _REPLAY.read(request)

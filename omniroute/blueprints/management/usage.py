@@ -7,10 +7,11 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 from flask import Blueprint, Request, Response, request
 
+from omniroute.blueprints.contract import NDJSON, PAGING, ListDocument, Query, Time, operation
 from omniroute.blueprints.management.bodies import Page, answer, iso_time, listing, refuse_sort
 from omniroute.blueprints.management.exports import streamed
 from omniroute.container import container
@@ -25,16 +26,173 @@ _LONGEST_FILTER: Final = 256
 _NANO: Final = 1_000_000_000
 
 
+class LogRowDocument(TypedDict):
+    """A settled request as lists show it. Numbers that nobody reported are null."""
+
+    id: str
+    requestId: str
+    time: Time
+    endpoint: str
+    clientFormat: str
+    upstreamFormat: str | None
+    requestedModel: str
+    model: str | None
+    provider: str | None
+    connectionId: str | None
+    connectionName: str | None
+    apiKeyId: str | None
+    apiKeyName: str | None
+    status: int
+    outcome: str
+    errorCode: str | None
+    tokensIn: int | None
+    tokensOut: int | None
+    cacheRead: int | None
+    cacheWrite: int | None
+    reasoning: int | None
+    costUsd: float | None
+    costKind: str
+    cache: str
+    durationMs: float
+    ttftMs: float | None
+    attempts: int
+    sessionId: str | None
+    comboId: str | None
+    comboName: str | None
+    isEstimated: bool
+    extraUsd: float
+    priceId: str | None
+
+
+class LogsDocument(ListDocument):
+    """A page of settled requests. What lies before `searchedSince` was not looked at."""
+
+    logs: list[LogRowDocument]
+    isTotalCapped: bool
+    searchedSince: Time | None
+
+
+class LoggedRequestDocument(LogRowDocument):
+    """A settled request with everything that is known of it but its attempts."""
+
+    kind: str
+    stream: bool
+    bytesIn: int
+    bytesOut: int
+    tag: str | None
+
+
+class AttemptDocument(TypedDict):
+    """One try of one target; times in milliseconds since the request began."""
+
+    provider: str
+    connectionId: str
+    model: str
+    status: int | None
+    failureClass: str | None
+    kind: str | None
+    startedMs: float
+    connectedMs: float | None
+    firstContentMs: float | None
+    endedMs: float
+
+
+class LoggedRequestWithAttemptsDocument(TypedDict):
+    """A settled request and its attempts."""
+
+    log: LoggedRequestDocument
+    attempts: list[AttemptDocument]
+
+
+class DayDocument(TypedDict):
+    """The sums of one day by one key, model, connection, combo and endpoint."""
+
+    day: str
+    apiKeyId: str | None
+    apiKeyName: str | None
+    provider: str | None
+    model: str | None
+    connectionId: str | None
+    connectionName: str | None
+    comboId: str | None
+    comboName: str | None
+    endpoint: str
+    requests: int
+    failed: int
+    cancelled: int
+    tokensIn: int
+    tokensOut: int
+    cacheRead: int
+    cacheWrite: int
+    reasoning: int
+    billedUsd: float
+    subscriptionUsd: float
+    unpricedRequests: int
+    estimatedRequests: int
+
+
+class AuditEntryDocument(TypedDict):
+    """Something that somebody did, or was refused."""
+
+    id: str
+    seq: int
+    time: Time
+    action: str
+    actor: str
+    outcome: str
+    targetKind: str | None
+    targetId: str | None
+    address: str | None
+    userAgent: str | None
+    requestId: str | None
+    details: dict[str, Any]
+
+
+class AuditDocument(ListDocument):
+    """A page of audited actions."""
+
+    entries: list[AuditEntryDocument]
+
+
+class AuditCheckDocument(TypedDict):
+    """Whether each row holds the hash of the row before it, and where that breaks off."""
+
+    valid: bool
+    rows: int
+    brokenAt: int | None
+
+
+_SPAN: Final = (
+    Query("since", "From this ISO 8601 time on."),
+    Query("until", "Up to this time."),
+)
+FILTERS: Final = (
+    Query("status", "An HTTP status, or one of success, failed, cancelled and truncated."),
+    Query("model", "Only requests that this model served."),
+    Query("provider", "Only requests that this provider served."),
+    Query("connection", "Only requests that this connection served."),
+    Query("apiKeyId", "Only requests of this key."),
+    Query("combo", "Only requests of this combo, by its id."),
+    Query("sessionId", "Only requests of this session."),
+    Query("kind", "Only requests of clients, or only tests.", choices=("request", "test")),
+    Query("q", "Only rows that hold this text."),
+    *_SPAN,
+    Query("minDurationMs", "Only requests that took at least so long.", "integer", minimum=0, maximum=9_999_999_999),
+)
+_FILE: Final = {"Content-Disposition": "A name for the file."}
+
+
 @blueprint.get("/api/usage/logs")
 @blueprint.get("/api/usage/call-logs")
 @blueprint.get("/api/usage/history")
 @blueprint.get("/api/usage/request-logs")
+@operation(LogsDocument, query=(*PAGING, *FILTERS, Query("sort", "The order that it has.", choices=("-time",))))
 def logs() -> Response:
     """List settled requests, newest first."""
     page = Page.read(request)
     refuse_sort(request, "-time")
-    found = container().usage.page(_filters(request), limit=page.limit, offset=page.offset)
-    body = {
+    found = container().usage.page(filters_of(request), limit=page.limit, offset=page.offset)
+    body: LogsDocument = {
         "logs": [log_row(row) for row in found.rows],
         "total": found.total,
         "limit": page.limit,
@@ -52,30 +210,55 @@ def logs() -> Response:
 
 @blueprint.get("/api/usage/export")
 @blueprint.get("/api/logs/export")
+@operation(
+    {"type": "string", "description": "Lines with a header."},
+    media_type="text/csv",
+    others={NDJSON: (LoggedRequestDocument, DayDocument)},
+    headers=_FILE,
+    query=(
+        Query("format", "csv unless given.", choices=("csv", "jsonl")),
+        Query("of", "Single requests unless given.", choices=("logs", "daily")),
+        *FILTERS,
+    ),
+)
 def export() -> Response:
     """Write settled requests, newest first, or the sums by day, as CSV or one JSON object per line."""
     form = query_choice("format", ("csv", "jsonl")) or "csv"
     usage = container().usage
     if query_choice("of", ("logs", "daily")) == "daily":
         equal, since, until = _days()
-        parts: Iterator[list[dict[str, Any]]] = (
+        parts: Iterator[list[DayDocument]] = (
             [day_row(row) for row in rows] for rows in usage.walk_days(equal, since, until)
         )
         return streamed(parts, _DAY_COLUMNS, form, "omniroute-usage-daily")
-    parts = ([exported_row(row) for row in rows] for rows in usage.walk(_filters(request)))
-    return streamed(parts, _LOG_COLUMNS, form, "omniroute-requests")
+    found = ([exported_row(row) for row in rows] for rows in usage.walk(filters_of(request)))
+    return streamed(found, _LOG_COLUMNS, form, "omniroute-requests")
 
 
 @blueprint.get("/api/usage/logs/<log_id>")
+@operation(LoggedRequestWithAttemptsDocument)
 def log(log_id: str) -> Response:
     """Show one request with every attempt."""
     row = container().usage.get(log_id)
-    record = row.record
-    return answer({"log": exported_row(row), "attempts": [_attempt(attempt) for attempt in record.attempts]})
+    attempts = [_attempt(attempt) for attempt in row.record.attempts]
+    return answer(LoggedRequestWithAttemptsDocument(log=exported_row(row), attempts=attempts))
 
 
 @blueprint.get("/api/audit")
 @blueprint.get("/api/compliance/audit-log")
+@operation(
+    AuditDocument,
+    query=(
+        *PAGING,
+        Query("action", "Only this action; with a dot at the end all that begin so."),
+        Query("actor", "Only what this actor did."),
+        Query("target", "Only what was done to this target."),
+        Query("outcome", "Only what ended so.", choices=("success", "failure", "denied")),
+        Query("requestId", "Only what this request did."),
+        *_SPAN,
+        Query("sort", "The order that it has.", choices=("-time",)),
+    ),
+)
 def audit() -> Response:
     """List audited actions, newest first."""
     page = Page.read(request)
@@ -91,7 +274,7 @@ def audit() -> Response:
         since=query_time("since"),
         until=query_time("until"),
     )
-    rows = [
+    rows: list[AuditEntryDocument] = [
         {
             "id": entry.id,
             "seq": entry.seq,
@@ -112,13 +295,15 @@ def audit() -> Response:
 
 
 @blueprint.get("/api/audit/verify")
+@operation(AuditCheckDocument)
 def verify_audit() -> Response:
     """Recompute the hash chain of the audit log."""
     check = container().audit.verify()
-    return answer({"valid": check.broken_at is None, "rows": check.rows, "brokenAt": check.broken_at})
+    body: AuditCheckDocument = {"valid": check.broken_at is None, "rows": check.rows, "brokenAt": check.broken_at}
+    return answer(body)
 
 
-def log_row(row: LogRow) -> dict[str, Any]:
+def log_row(row: LogRow) -> LogRowDocument:
     """Return a request as lists show it."""
     record = row.record
     cost = record.cost_nano_usd
@@ -159,7 +344,7 @@ def log_row(row: LogRow) -> dict[str, Any]:
     }
 
 
-def exported_row(row: LogRow) -> dict[str, Any]:
+def exported_row(row: LogRow) -> LoggedRequestDocument:
     """Return a request with everything that is known of it but its attempts."""
     record = row.record
     return {
@@ -172,7 +357,7 @@ def exported_row(row: LogRow) -> dict[str, Any]:
     }
 
 
-def day_row(row: DayRow) -> dict[str, Any]:
+def day_row(row: DayRow) -> DayDocument:
     """Return the sums of one day by one key, model, connection, combo and endpoint."""
     values = row.values
     return {
@@ -223,7 +408,7 @@ def _days() -> tuple[dict[str, str], float, float]:
     return equal, query_time("since") or 0.0, until if until is not None else time.time()
 
 
-def _attempt(attempt: AttemptRecord) -> dict[str, Any]:
+def _attempt(attempt: AttemptRecord) -> AttemptDocument:
     return {
         "provider": attempt.provider,
         "connectionId": attempt.connection_id,
@@ -238,7 +423,8 @@ def _attempt(attempt: AttemptRecord) -> dict[str, Any]:
     }
 
 
-def _filters(source: Request) -> Filters:
+def filters_of(source: Request) -> Filters:
+    """Return what the query narrows the log to."""
     status = source.args.get("status")
     is_outcome = status in _OUTCOMES
     if status and not is_outcome and not re.fullmatch(r"[1-5]\d\d", status, re.ASCII):

@@ -64,6 +64,7 @@
     const box = control.querySelector("input");
     control.hidden = false;
     let tag = null;
+    const seconds = Number(document.documentElement.dataset.refreshS || 10);
 
     async function refresh() {
       if (document.hidden || !box.checked || area.contains(document.activeElement)) return;
@@ -84,7 +85,7 @@
       }
     }
 
-    window.setInterval(refresh, 10000);
+    if (seconds > 0) window.setInterval(refresh, seconds * 1000);
   }
 
   for (const button of document.querySelectorAll("[data-copy]")) prepareCopy(button);

@@ -1,15 +1,16 @@
-// Apply the stored theme before the first paint, and keep the switch in step. "system" stores nothing.
+// Apply the stored theme before the first paint, and keep the switch in step. Who has not chosen gets the server's.
 (function () {
   "use strict";
   const root = document.documentElement;
   const NAME = "omniroute.theme";
+  const usual = root.dataset.theme || "system";
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
 
   function stored() {
     try {
-      return window.localStorage.getItem(NAME) || "system";
+      return window.localStorage.getItem(NAME) || usual;
     } catch (blocked) {
-      return "system";
+      return usual;
     }
   }
 
@@ -31,8 +32,7 @@
         const button = event.target.closest("[data-theme-choice]");
         if (!button) return;
         try {
-          if (button.dataset.themeChoice === "system") window.localStorage.removeItem(NAME);
-          else window.localStorage.setItem(NAME, button.dataset.themeChoice);
+          window.localStorage.setItem(NAME, button.dataset.themeChoice);
         } catch (blocked) {
           // Without storage the choice lasts for this page.
         }

@@ -72,9 +72,12 @@ def reveal(sql: Sql, key_row_id: str, cipher: Cipher) -> Secret | None:
     return cipher.decrypt(sealed, table=TABLE.name, column=_COLUMN, row_id=key_row_id)
 
 
-def forget_readable(sql: Sql) -> int:
-    """Delete every encrypted copy of a key and return how many there were."""
-    return sql.execute(TABLE.update().where(TABLE.c[_COLUMN].is_not(None)), {_COLUMN: None}).rowcount
+def forget_readable(sql: Sql, key_row_id: str | None = None) -> int:
+    """Delete the encrypted copy of a key, or of every key, and return how many there were."""
+    statement = TABLE.update().where(TABLE.c[_COLUMN].is_not(None))
+    if key_row_id is not None:
+        statement = statement.where(TABLE.c.id == key_row_id)
+    return sql.execute(statement, {_COLUMN: None}).rowcount
 
 
 def touch_used(sql: Sql, used_at: Mapping[str, float]) -> None:

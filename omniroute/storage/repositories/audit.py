@@ -139,21 +139,40 @@ def list_entries(
     return tuple(_entry(row) for row in sql.execute(page).mappings()), total
 
 
+@dataclass(frozen=True, slots=True)
+class ChainPlace:
+    """How far a check of the chain has come: behind which row, and what that row's digest is."""
+
+    seq: int = 0
+    digest: bytes = GENESIS
+    rows: int = 0
+
+
 def verify(sql: Sql) -> ChainCheck:
     """Recompute the chain from its beginning, or from the anchor of the last clean-up."""
+    place: ChainPlace | ChainCheck = ChainPlace()
+    while isinstance(place, ChainPlace):
+        place = verify_part(sql, place, _BATCH)
+    return place
+
+
+def verify_part(sql: Sql, place: ChainPlace, limit: int) -> ChainPlace | ChainCheck:
+    """Recompute a part of the chain behind a place; return where to go on, or what was found in the end.
+
+    Rows may be added and cleaned up between two parts: what was cut off meanwhile is passed over by its anchor.
+    """
     anchor = settings.get(sql, *_ANCHOR)
-    seq, previous = (anchor["seq"], bytes.fromhex(anchor["hash"])) if anchor is not None else (0, GENESIS)
-    rows = 0
-    while True:
-        statement = select(TABLE).where(TABLE.c.seq > seq).order_by(TABLE.c.seq).limit(_BATCH)
-        batch = sql.execute(statement).mappings().all()
-        for row in batch:
-            fits = row["seq"] == seq + 1 and bytes(row["previous_row_hash"]) == previous
-            if not fits or bytes(row["row_hash"]) != _digest(previous, row):
-                return ChainCheck(rows, row["seq"])
-            seq, previous, rows = row["seq"], bytes(row["row_hash"]), rows + 1
-        if len(batch) < _BATCH:
-            return ChainCheck(rows, None)
+    seq, previous, rows = place.seq, place.digest, place.rows
+    if anchor is not None and anchor["seq"] > seq:
+        seq, previous = anchor["seq"], bytes.fromhex(anchor["hash"])
+    statement = select(TABLE).where(TABLE.c.seq > seq).order_by(TABLE.c.seq).limit(limit)
+    batch = sql.execute(statement).mappings().all()
+    for row in batch:
+        fits = row["seq"] == seq + 1 and bytes(row["previous_row_hash"]) == previous
+        if not fits or bytes(row["row_hash"]) != _digest(previous, row):
+            return ChainCheck(rows, row["seq"])
+        seq, previous, rows = row["seq"], bytes(row["row_hash"]), rows + 1
+    return ChainCheck(rows, None) if len(batch) < limit else ChainPlace(seq, previous, rows)
 
 
 def prune(sql: Sql, *, before: float, keep: int, now: float) -> int:

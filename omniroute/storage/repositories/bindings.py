@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from typing import Final
 
 from sqlalchemy import Connection as Sql
-from sqlalchemy import select
+from sqlalchemy import or_, select
 
 from omniroute.storage import dialects
 from omniroute.storage.models import SessionBinding
 from omniroute.storage.models.base import table_of
 
 TABLE: Final = table_of(SessionBinding)
+ENDED: Final = 0.0
+"""When a binding expires that somebody has ended, so that workers who know it forget it."""
+_SEEN_BY_ALL_S: Final = 30.0
 _NAMES: Final = ("session_hash", "provider", "connection_id", "target", "updated_at", "expires_at")
 _COLUMNS: Final = tuple(TABLE.c[name] for name in _NAMES)
 _HEAD: Final = f"INSERT INTO {TABLE.name} ({', '.join(_NAMES)})"
@@ -35,10 +38,13 @@ class StoredBinding:
 
 
 def load_changed(sql: Sql, since: float, *, now: float, at_most: int) -> tuple[StoredBinding, ...]:
-    """Return the bindings in force that were stored at a time or later: the newest `at_most`, the oldest first."""
+    """Return the bindings that were stored at a time or later: the newest `at_most`, the oldest first.
+
+    Those in force, and those that somebody has ended: they expire at `ENDED`.
+    """
     found = (
         select(*_COLUMNS)
-        .where(TABLE.c.updated_at >= since, TABLE.c.expires_at > now)
+        .where(TABLE.c.updated_at >= since, or_(TABLE.c.expires_at > now, TABLE.c.expires_at == ENDED))
         .order_by(TABLE.c.updated_at.desc())
         .limit(at_most)
     )
@@ -58,5 +64,6 @@ def save(sql: Sql, bindings: Iterable[StoredBinding], now: float) -> None:
 
 
 def prune(sql: Sql, now: float) -> int:
-    """Remove bindings that have ended."""
-    return sql.execute(TABLE.delete().where(TABLE.c.expires_at <= now)).rowcount
+    """Remove bindings that have ended, once every worker has seen those that somebody has ended."""
+    is_seen = or_(TABLE.c.expires_at != ENDED, TABLE.c.updated_at <= now - _SEEN_BY_ALL_S)
+    return sql.execute(TABLE.delete().where(TABLE.c.expires_at <= now, is_seen)).rowcount

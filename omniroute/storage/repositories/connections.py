@@ -12,6 +12,7 @@ from omniroute.records import AuthType, Connection
 from omniroute.secret import Secret
 from omniroute.storage.models import ProviderConnection
 from omniroute.storage.models.base import table_of
+from omniroute.storage.repositories import models_discovered
 from omniroute.storage.repositories.rows import flag, mapping_of, to_json
 from omniroute.storage.secrets import Cipher, CredentialUnreadable
 
@@ -42,6 +43,11 @@ def count(sql: Sql) -> int:
     return sql.execute(select(func.count()).select_from(TABLE)).scalar_one()
 
 
+def exists(sql: Sql, connection_id: str) -> bool:
+    """Say whether there is a connection with this id."""
+    return sql.execute(select(TABLE.c.id).where(TABLE.c.id == connection_id)).first() is not None
+
+
 def insert(sql: Sql, record: Connection, cipher: Cipher) -> None:
     """Store a new connection.
 
@@ -68,12 +74,14 @@ def update(sql: Sql, record: Connection, cipher: Cipher, *, with_credential: boo
 
 
 def delete(sql: Sql, connection_id: str) -> bool:
-    """Remove a connection; False if there was none."""
+    """Remove a connection and its model list; False if there was none."""
+    models_discovered.delete_of_connection(sql, connection_id)
     return sql.execute(TABLE.delete().where(TABLE.c.id == connection_id)).rowcount == 1
 
 
 def delete_of_provider(sql: Sql, provider: str) -> int:
-    """Remove all connections of a provider or node and return how many there were."""
+    """Remove all connections of a provider or node with their model lists and return how many there were."""
+    models_discovered.delete_of_provider(sql, provider)
     return sql.execute(TABLE.delete().where(TABLE.c.provider == provider)).rowcount
 
 

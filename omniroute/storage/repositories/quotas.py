@@ -72,6 +72,11 @@ def forget(sql: Sql, connection_id: str) -> int:
     return sql.execute(TABLE.delete().where(TABLE.c.connection_id == connection_id)).rowcount
 
 
+def delete_before(sql: Sql, before: float) -> int:
+    """Remove the readings from before a time."""
+    return sql.execute(TABLE.delete().where(TABLE.c.fetched_at < before)).rowcount
+
+
 def prune(sql: Sql, now: float) -> int:
     """Remove what is too old, too many, or of connections that are no more; the newest of each window stays."""
     is_there = exists().where(_CONNECTIONS.c.id == TABLE.c.connection_id)

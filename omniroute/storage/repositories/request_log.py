@@ -30,6 +30,9 @@ TEXT_SHARE: Final = 3
 SCATTERED_SHARE: Final = 3
 """So does reading rows that do not lie side by side, as those do not that an index other than the time's leads to."""
 _DEEP: Final = 500
+_FOLLOWED_AT_ONCE: Final = 1000
+"""A burst of more is not shown whole to those who follow the log."""
+_LONGEST_REQUEST_S: Final = 3700.0
 
 # Fields that are stored as they are, under the same name, and the type that both have. Those of lines of version 1:
 _PLAIN_1: Final[dict[str, Any]] = {
@@ -229,6 +232,45 @@ def list_chunk(sql: Sql, filters: Filters, *, after: tuple[float, str] | None, l
     if len(found) == limit:
         return Chunk(records, (records[-1].time, records[-1].request_id))
     return Chunk(records, None if floor is None else (floor, ""))
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Where somebody stands who follows the log: in the order of storing, or by what has been seen."""
+
+    number: int = 0
+    since: float = 0.0
+    seen: frozenset[str] = frozenset()
+
+
+def end_of_log(sql: Sql, now: float) -> Settled:
+    """Return the place behind everything that is stored."""
+    if (number := dialects.of(sql).last_row(sql, TABLE)) is not None:
+        return Settled(number)
+    since = now - _LONGEST_REQUEST_S
+    return Settled(since=since, seen=frozenset(_newest_ids(sql, since)))
+
+
+def settled_after(sql: Sql, filters: Filters, place: Settled) -> tuple[tuple[RequestRecord, ...], Settled]:
+    """Return what was stored after a place and passes filters, the oldest first, and the place behind it."""
+    number = dialects.of(sql).last_row(sql, TABLE)
+    if number is None:
+        ids = _newest_ids(sql, place.since)
+        new, reached = [i for i in ids if i not in place.seen], Settled(0, place.since, frozenset(ids))
+    elif number <= place.number:
+        return (), Settled(number)  # rows were removed, and their numbers are given again
+    else:
+        of_row: ColumnElement[int] = literal_column("rowid")
+        newer = select(TABLE.c.request_id).where(of_row > place.number).order_by(of_row.desc())
+        new, reached = list(sql.execute(newer.limit(_FOLLOWED_AT_ONCE)).scalars()), Settled(number)
+    search = replace(_Search.of(filters), is_scattered=False)
+    wanted = select(TABLE.c.request_id).where(TABLE.c.request_id.in_(new), *search.indexed, *search.asked)
+    return tuple(reversed(_records(sql, sql.execute(wanted).scalars().all()))), reached
+
+
+def _newest_ids(sql: Sql, since: float) -> list[str]:
+    newest = select(TABLE.c.request_id).where(TABLE.c.time >= since).order_by(TABLE.c.time.desc())
+    return list(sql.execute(newest.limit(_FOLLOWED_AT_ONCE)).scalars())
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,6 +151,25 @@ def test_what_is_not_known_is_named(filled: App, query: str, field: str) -> None
     assert error_of(answer)["details"][0]["field"] == field
 
 
+@pytest.mark.parametrize("period", ["today", "7d", "30d", "month"])
+def test_what_it_cost(filled: App, period: str) -> None:
+    body = filled.admin.get(f"/api/usage/cost?period={period}&groupBy=provider").get_json()
+    assert body["period"] == period
+    assert body["totals"]["billedUsd"] == 0.500000005
+    assert sum(row["requests"] for row in body["groups"]) == body["totals"]["requests"]
+    assert {row["provider"] for row in body["groups"]} <= {"groq", "claude"}
+    assert body["forecastUsd"] is None or body["forecastUsd"] >= body["monthBilledUsd"]
+
+
+def test_what_each_day_cost(filled: App) -> None:
+    body = filled.admin.get("/api/usage/cost?groupBy=day").get_json()
+    assert body["period"] == "month"
+    assert sum(row["billedUsd"] for row in body["groups"]) == pytest.approx(body["monthBilledUsd"])
+    assert filled.admin.get("/api/usage/cost").get_json()["groups"] == []
+    for query in ("period=year", "groupBy=colour"):
+        assert filled.admin.get(f"/api/usage/cost?{query}").status_code == 400
+
+
 def test_latency(filled: App) -> None:
     for path in ("/api/usage/latency", "/api/usage/model-latency-stats"):
         body = filled.admin.get(path).get_json()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import jsonschema
 import pytest
 from flask import Request
 from hypothesis import given
@@ -245,3 +246,63 @@ def test_reads_query_flags(query: str, value: bool | None) -> None:
 def test_refuses_a_vague_query_flag() -> None:
     with pytest.raises(ValidationFailed):
         bodies.query_flag(Request(EnvironBuilder(query_string="a=maybe").get_environ()), "a")
+
+
+# --- what the fields say of themselves -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("body", "is_fit"),
+    [
+        ({"name": "n"}, True),
+        ({"name": "n", "apiKey": None, "kind": "a", "priority": 1, "share": 0.5, "isActive": True}, True),
+        ({"name": "n", "maxConcurrent": None, "providerSpecificData": {"a": [1]}, "expiresAt": None}, True),
+        ({"name": "n", "models": ["a", "b"], "days": [0, 6], "limits": [{"limit": 1}]}, True),
+        ({"name": "n", "schedule": {"enabled": True}}, True),
+        ({}, False),
+        ({"name": None}, False),
+        ({"name": ""}, False),
+        ({"name": "x" * 21}, False),
+        ({"name": "n", "nam": 1}, False),
+        ({"name": "n", "kind": "c"}, False),
+        ({"name": "n", "priority": 0}, False),
+        ({"name": "n", "priority": "1"}, False),
+        ({"name": "n", "share": 1.5}, False),
+        ({"name": "n", "isActive": 1}, False),
+        ({"name": "n", "concurrentRequests": 0}, False),
+        ({"name": "n", "maxConcurrent": 0}, False),
+        ({"name": "n", "models": ["a", "a"]}, False),
+        ({"name": "n", "models": ["a", "b", "c", "d"]}, False),
+        ({"name": "n", "days": [7]}, False),
+        ({"name": "n", "schedule": {}}, False),
+        ({"name": "n", "limits": [{"limit": 0}]}, False),
+        ({"name": "n", "providerData": []}, False),
+    ],
+)
+def test_the_schema_says_what_is_taken(body: dict[str, Any], is_fit: bool) -> None:
+    faults = list(jsonschema.Draft202012Validator(FIELDS.schema).iter_errors(body))
+    assert (faults == []) is is_fit
+    if is_fit:
+        FIELDS.check(body)
+    else:
+        with pytest.raises(ValidationFailed):
+            FIELDS.check(body)
+
+
+def test_the_schema_names_aliases_secrets_and_forms() -> None:
+    properties = FIELDS.schema["properties"]
+    assert properties["maxConcurrent"]["x-omniroute-alias-of"] == "concurrentRequests"
+    assert properties["apiKey"] | {"format": "password", "writeOnly": True} == properties["apiKey"]
+    assert properties["expiresAt"] == {"type": ["string", "null"], "format": "date-time"}
+    clock = bodies.Fields(bodies.text("at", alias="time", required=True, pattern=r"\d\d:\d\d", nullable=True)).schema
+    assert clock["properties"]["at"]["pattern"] == r"^(?:\d\d:\d\d)$"
+    assert clock["allOf"] == [{"anyOf": [{"required": ["at"]}, {"required": ["time"]}]}]
+    assert "required" not in clock
+
+
+def test_the_schema_of_a_choice_that_may_be_null_holds_null() -> None:
+    schema = bodies.text("kind", choices=("a", "b"), nullable=True).value_schema
+    assert schema == {"type": ["string", "null"], "enum": ["a", "b", None]}
+    assert bodies.Field("any", lambda value: value, nullable=True).value_schema == {}
+    either = bodies.Field("either", lambda value: value, nullable=True, schema={"anyOf": [{"type": "string"}]})
+    assert either.value_schema == {"anyOf": [{"anyOf": [{"type": "string"}]}, {"type": "null"}]}

@@ -442,6 +442,34 @@ def test_what_token_limits_are_about(app: App) -> None:
     assert [one["scopeType"] for one in shown] == ["global", "provider", "model", "model", "model"]
 
 
+def test_token_limits_are_found_by_what_they_are_about(app: App) -> None:
+    for period, scope_type, value in (
+        ("daily", "global", None),
+        ("daily", "provider", "cc"),
+        ("weekly", "provider", "cc"),
+        ("weekly", "model", "claude/opus"),
+    ):
+        put(app, LIMITS, keyId="local", tokenLimit=5, period=period, scopeType=scope_type, scopeValue=value)
+
+    def found(query: str) -> list[tuple[str, str | None]]:
+        limits = app.admin.get(f"{LIMITS}?{query}").get_json()["limits"]
+        return [(one["period"], one["scopeValue"]) for one in limits]
+
+    assert found("scopeType=global") == [("daily", None)]
+    assert found("scopeType=provider&scopeValue=claude") == [("daily", "cc"), ("weekly", "cc")]
+    assert found("scopeType=provider&scopeValue=cc&period=weekly&keyId=local") == [("weekly", "cc")]
+    assert found("period=weekly&scopeType=model&scopeValue=cc/opus") == [("weekly", "cc/opus")]
+    assert found("keyId=*") == []
+    for query in (
+        "scopeType=provider",
+        "scopeValue=cc",
+        "scopeType=planet",
+        "period=yearly",
+        "scopeType=provider&scopeValue=x",
+    ):
+        assert app.admin.get(f"{LIMITS}?{query}").status_code == 400, query
+
+
 def test_a_limit_about_the_same_is_replaced(app: App) -> None:
     fields = {"keyId": "local", "scopeType": "model", "scopeValue": "gpt-x", "period": "daily"}
     first = put(app, LIMITS, tokenLimit=5, enabled=False, **fields)["limit"]

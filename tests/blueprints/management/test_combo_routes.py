@@ -79,7 +79,12 @@ def test_the_life_of_a_combo(app: App) -> None:
     assert (second["weight"], second["label"], second["tags"], second["enabled"]) == (2.5, "Story", ["a"], False)
     assert [warning["code"] for warning in made["warnings"]] == ["STEP_UNAVAILABLE"]
     path = f"/api/combos/{made['id']}"
-    assert app.admin.get(path).get_json() == made
+    shown = app.admin.get(path).get_json()
+    assert [(one["step"], one["model"], one["health"], one["usable"]) for one in shown.pop("targets")] == [
+        (1, "sandbox/echo", "ok", 1),
+        (2, "sandbox/story", "disabled", 0),
+    ]
+    assert shown == made
     assert app.admin.get("/api/combos").get_json()["combos"] == [made]
     changed = app.admin.patch(path, json={"name": "slow", "config": {}, "isActive": False}).get_json()
     assert (changed["name"], changed["config"], changed["isActive"]) == ("slow", {}, False)
@@ -270,6 +275,8 @@ def test_order_and_search(app: App) -> None:
     assert ([combo["name"] for combo in listed["combos"]], listed["total"]) == (["a"], 3)
     assert [combo["name"] for combo in app.admin.get("/api/combos?sort=-name").get_json()["combos"]] == ["c", "b", "a"]
     assert error_of(app.admin.post("/api/combos/reorder", json={"comboIds": ["x"]}))["code"] == "validation_failed"
+    create(app, "d", "sandbox/story", "a")
+    assert [one["name"] for one in app.admin.get("/api/combos?q=STORY").get_json()["combos"]] == ["d"]
 
 
 def test_one_combo_is_the_default(app: App) -> None:

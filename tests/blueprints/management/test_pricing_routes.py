@@ -168,7 +168,7 @@ def test_nodes_and_other_names_of_providers(app: App) -> None:
     assert {row["provider"] for row in rows} == {node_id, "claude"}
     assert [row["model"] for row in listed(app, "provider=own")] == ["m"]
     assert app.admin.delete(f"/api/provider-nodes/{node_id}").status_code == 200
-    assert listed(app, f"provider={node_id}") == []
+    assert app.admin.get(f"/api/pricing?provider={node_id}").status_code == 400, "neither it nor a price of it is left"
 
 
 def test_the_price_is_what_the_next_request_costs(app: App) -> None:
@@ -300,6 +300,9 @@ def test_lists_are_paged_searched_and_sorted(app: App) -> None:
     assert (len(whole["prices"]), whole["limit"], whole["offset"]) == (3, 3, 2)
     assert whole["total"] > 1300
     assert {row["provider"] for row in listed(app, "q=claude-opus&provider=anthropic")} == {"anthropic"}
+    assert [row["model"] for row in listed(app, "q=OPENAI/gpt-4.1-m")] == ["gpt-4.1-mini"]
+    for query in ("provider=nobody", "provider=nobody&unpriced=true"):
+        assert error_of(app.admin.get(f"/api/pricing?{query}"))["details"][0]["field"] == "provider"
     put(app, {"openai": {"gpt-4.1": {"input": 1}}})
     assert listed(app, "sort=-updatedAt")[0]["model"] == "gpt-4.1"
 

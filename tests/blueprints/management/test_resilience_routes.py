@@ -158,9 +158,8 @@ def test_what_the_environment_says_cannot_be_changed(settings: Settings) -> None
         assert body["requestQueue"]["maxWaitMs"] == 777
         assert app.admin.patch("/api/resilience", json=body).status_code == 200
         refused = app.admin.patch("/api/resilience", json={"requestQueue": {"maxWaitMs": 778, "maxQueueDepth": 7}})
-        assert error_of(refused)["details"] == [
-            {"field": "requestQueue.maxWaitMs", "message": "is set by the environment, which wins"}
-        ]
+        assert (refused.status_code, error_of(refused)["code"]) == (409, "fixed_by_environment")
+        assert error_of(refused)["details"] == {"fixed": {"requestQueue.maxWaitMs": "RATE_LIMIT_MAX_WAIT_MS"}}
         assert app.admin.get("/api/resilience").get_json() == body
 
 

@@ -32,8 +32,8 @@ def findings_of(costs: tuple[Cost, ...], batches: int) -> Findings:
         "the gate, serves, and is noted for health, figures and session; the decision record is made and compressed as "
         "the log stores it, which the same process does behind the answer. *Not inside*: checking the body, building "
         "and sending the provider's request, its answer, greenlets, and writing log and record to spool and database. "
-        "Requests of 1 KB where nothing else is said, of 200 conversations in turn; nothing rests, and no connection "
-        "has limits."
+        "Requests of 1 KB where nothing else is said, of 200 conversations in turn; nothing rests where that is not "
+        "said, and no connection has limits."
     )
     section.table(
         (

@@ -111,9 +111,12 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("ix_jobs_kind_state", "jobs", ["kind", "state"])
+    # Nothing could set it before there were proxies, and it now says whether a connection takes part in them.
+    op.execute("UPDATE provider_connections SET proxy_enabled = 1")
 
 
 def downgrade() -> None:
+    op.execute("UPDATE provider_connections SET proxy_enabled = 0")
     for table in (
         "jobs",
         "ip_rules",
