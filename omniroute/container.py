@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from omniroute.services.combos import Combos
     from omniroute.services.configuration import Configuration
     from omniroute.services.connections import Connections
-    from omniroute.services.database_care import DatabaseCare
     from omniroute.services.custom_models import CustomModels
+    from omniroute.services.database_care import DatabaseCare
     from omniroute.services.decisions import Decisions
     from omniroute.services.encryption_keys import EncryptionKeys
     from omniroute.services.exports import Exports

@@ -13,13 +13,14 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent.parent), str(HERE)]
 
 import api_page  # noqa: E402
+import cli_page  # noqa: E402
 
 
 def _api() -> str:
     return api_page.page(api_page.document())
 
 
-PAGES: Mapping[str, Callable[[], str]] = {"api.md": _api}
+PAGES: Mapping[str, Callable[[], str]] = {"api.md": _api, "cli.md": cli_page.render}
 """What makes each page, by its name in this folder."""
 
 

@@ -72,13 +72,20 @@ COMMANDS: Final[dict[str, Entry]] = {
     "server": Entry(
         "omniroute.cli.server:command", "Check the configuration and start the server.", ("serve", "start")
     ),
-    "stop": Entry("omniroute.cli.server_life:stop", "Stop the server of this machine when its requests have ended."),
-    "restart": Entry("omniroute.cli.server_life:restart", "Stop the server of this machine and start it again."),
+    "stop": Entry(
+        "omniroute.cli.server_life:stop", "Stop the server of this machine; requests in flight are finished first."
+    ),
+    "restart": Entry(
+        "omniroute.cli.server_life:restart",
+        "Stop the server of this machine and start it in the background with the options it had.",
+    ),
     "status": Entry("omniroute.cli.status:command", "Say whether the server is running."),
-    "setup": Entry("omniroute.cli.setup:command", "Set up this installation: password, account, combo, API key."),
+    "setup": Entry(
+        "omniroute.cli.setup:command", "Set up this installation: password, first account, first combo, first API key."
+    ),
     "doctor": Entry("omniroute.cli.doctor:command", "Check this installation and say how to mend it."),
     "reset-password": Entry("omniroute.cli.setup_access:command", "Set a new dashboard password."),
-    "connect": Entry("omniroute.cli.connect:command", "Log in to a server on another machine and use it from here."),
+    "connect": Entry("omniroute.cli.connect:command", "Log in to the server at HOST and use it from here on."),
     "contexts": Entry(
         "omniroute.cli.context_commands:command",
         "List, choose, add, rename and remove the servers that are known here.",
@@ -89,7 +96,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "providers": Entry("omniroute.cli.providers:command", "List, add, test and remove accounts at providers."),
     "nodes": Entry("omniroute.cli.nodes:command", "List, add, change and remove endpoints of your own."),
     "models": Entry("omniroute.cli.models:command", "List, add, hide and test models."),
-    "keys": Entry("omniroute.cli.keys:command", "Create, list and revoke API keys."),
+    "keys": Entry("omniroute.cli.keys:command", "Create, list, change and remove API keys."),
     "aliases": Entry(
         "omniroute.cli.aliases:command",
         "List, set and remove aliases: other names, or patterns of names, for models.",
@@ -130,39 +137,54 @@ COMMANDS: Final[dict[str, Entry]] = {
         "Replay recorded requests against another policy. Nothing is sent and nothing is changed.",
     ),
     "quota": Entry("omniroute.cli.quota:command", "Show what is left of the providers' quotas and credit."),
-    "chat": Entry("omniroute.cli.chat:command", "Ask a model something through the gateway."),
+    "chat": Entry(
+        "omniroute.cli.chat:command",
+        "Ask a model PROMPT and print its answer; what it cost and who served it goes to stderr.",
+    ),
     "health": Entry("omniroute.cli.health:command", "Show how the server and its providers are."),
-    "logs": Entry("omniroute.cli.logs:command", "Show the server's log, or its requests, as they come."),
+    "logs": Entry(
+        "omniroute.cli.logs:command", "Show the server's log, or with --requests the requests that it served."
+    ),
     "audit": Entry("omniroute.cli.audit:command", "Show, export and check the record of who changed what."),
     "resilience": Entry("omniroute.cli.resilience:command", "Show what rests and why, and end it early."),
     "sessions": Entry(
         "omniroute.cli.sessions:command",
         "List and end sticky sessions: conversations that stay at the connection that served them.",
     ),
-    "config": Entry("omniroute.cli.config:command", "Read and change settings, or apply a whole configuration."),
+    "config": Entry(
+        "omniroute.cli.config:command", "Read and change settings, or export and apply the whole configuration."
+    ),
     "backup": Entry(
         "omniroute.cli.backup:command", "Make, list and remove backups; without a command one is made now."
     ),
     "restore": Entry("omniroute.cli.backup:restore", "Put the data of a backup in the place of the present data."),
-    "export": Entry("omniroute.cli.transfer:export", "Write the server's database to a file."),
-    "import": Entry("omniroute.cli.transfer:import_file", "Replace the server's data by that of a file."),
-    "secrets": Entry("omniroute.cli.secrets:command", "Check and replace the encryption key of this installation."),
-    "configure": Entry(
-        "omniroute.cli.configure:command", "Write a profile of a tool for one model of the active server."
+    "export": Entry("omniroute.cli.transfer:export", "Write the server's database to FILE."),
+    "import": Entry(
+        "omniroute.cli.transfer:import_file", "Replace the server's data by that of FILE, a `.sqlite` export."
     ),
-    "launch": Entry("omniroute.cli.launch:command", "Start a tool so that it uses the active server."),
+    "secrets": Entry(
+        "omniroute.cli.secrets:command", "Check and replace the encryption key of the installation on this machine."
+    ),
+    "configure": Entry(
+        "omniroute.cli.configure:command", "Write a profile of TOOL for one model of the active server."
+    ),
+    "launch": Entry("omniroute.cli.launch:command", "Start TOOL so that it uses the active server."),
     "launch-codex": Entry("omniroute.cli.launch:launch_codex", "Start Codex so that it uses the active server."),
-    "snippet": Entry("omniroute.cli.launch:snippet", "Print what to write for a tool by hand."),
+    "snippet": Entry("omniroute.cli.launch:snippet", "Print what to write for TOOL by hand, and the steps after it."),
     **{
         f"setup-{tool}": Entry(
             f"omniroute.cli.setup_tools:{tool.replace('-', '_')}", f"Set {name} up to use the active server."
         )
         for tool, name in TOOL_NAMES.items()
     },
-    "completion": Entry("omniroute.cli.completion:command", "Print or install the completion of a shell."),
-    "open": Entry("omniroute.cli.open_page:command", "Open a page of the dashboard in the browser."),
-    "uninstall": Entry("omniroute.cli.uninstall:command", "Remove what this command has put on the machine."),
-    "update": Entry("omniroute.cli.update:command", "Say whether there is a newer version."),
+    "completion": Entry(
+        "omniroute.cli.completion:command", "Print the completion script of SHELL, or install it for this account."
+    ),
+    "open": Entry("omniroute.cli.open_page:command", "Open the dashboard of the active server in the browser."),
+    "uninstall": Entry("omniroute.cli.uninstall:command", "Stop the server and remove completion scripts."),
+    "update": Entry(
+        "omniroute.cli.update:command", "Say which version runs and the newest that is known; nothing is installed."
+    ),
     "migrate": Entry("omniroute.cli.migrate:command", "Bring the database to the schema of this version."),
     "env": Entry("omniroute.cli.environment:command", "Show the settings in effect and where they come from."),
     "sandbox": Entry("omniroute.cli.sandbox:command", "Run the simulated provider as a server of its own."),

@@ -40,7 +40,9 @@ def command() -> None:
 @command.command("list")
 @click.option("--provider", metavar="NAME", help="Only models of this provider or node.")
 @click.option("--search", metavar="TEXT", help="Only models with this text in their name.")
-@click.option("--source", type=click.Choice(["override", "provider", "import", "builtin"]), help="Only prices from there.")
+@click.option(
+    "--source", type=click.Choice(["override", "provider", "import", "builtin"]), help="Only prices from there."
+)
 @click.option("--unpriced", is_flag=True, help="What was used in the last 30 days and has no price.")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="How many at most. Default: all.")
 @unit_option

@@ -268,18 +268,19 @@ def announce(server: Any) -> None:
 
 def rebuild(server: Any) -> None:
     """Build the application anew for the workers to come; what cannot be built leaves them the one that works."""
-    from omniroute import create_app
-    from omniroute.runtime import wsgi
+    import omniroute
 
     if _data_dir is not None:
         for pid in server.WORKERS:
             _marker(_data_dir, "replaced", pid).touch(mode=0o600)
     try:
-        app = create_app()
+        app = omniroute.create_app()
     except (OmniRouteError, OSError) as error:
         log.error("the application cannot be built anew, the one of before goes on: %s", error)  # noqa: TRY400
         return
-    wsgi.app = server.app.callable = app
+    server.app.callable = app
+    if (module := sys.modules.get("omniroute.runtime.wsgi")) is not None:
+        vars(module)["app"] = app  # or that of before would never be forgotten
     gc.collect()
     gc.freeze()
     log.info("built the application anew; the workers are being replaced")

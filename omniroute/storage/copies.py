@@ -35,6 +35,8 @@ REQUIRED_TABLES: Final = frozenset({"provider_connections", "provider_nodes", "c
 LOGICAL_FORMAT: Final = "omniroute-logical-v1"
 WORK_PREFIX: Final = ".work-"
 """Directories beside the copies in which others are prepared; the process that does so stands behind it."""
+# SQLite puts a journal beside the file that it writes.
+_UNFINISHED: Final = re.compile(r"\..*\.(\d+)\.part(?:-journal)?|" + re.escape(WORK_PREFIX) + r"(\d+)-")
 _ABANDONED_AFTER_S: Final = 86_400
 _NOT_COUNTED: Final = frozenset({"request_log"})
 # These change while nobody changes anything that a backup is made for.
@@ -352,9 +354,8 @@ def tidy(directory: Path, now: float) -> int:
     if not directory.is_dir():
         return 0
     removed = 0
-    unfinished = [(path, path.name.split(".")[-2]) for path in directory.glob(".*.part")]
-    unfinished += [
-        (path, path.name.removeprefix(WORK_PREFIX).split("-")[0]) for path in directory.glob(f"{WORK_PREFIX}*")
+    unfinished = [
+        (path, found[1] or found[2]) for path in directory.iterdir() if (found := _UNFINISHED.match(path.name))
     ]
     for path, pid in unfinished:
         with suppress(OSError):

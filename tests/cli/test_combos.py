@@ -146,12 +146,12 @@ class TestList:
         ]
 
     def test_elsewhere_as_here(self, both: Both, remote: Remote, golden: Golden) -> None:
-        remote("combos", "create", "slow", "sandbox/story", "sandbox/echo", "--strategy", "weighted")
-        remote("combo", "add", "fast", "sandbox/echo", "slow", "auto")
+        remote("combos", "create", "both", "sandbox/story", "sandbox/echo", "--strategy", "weighted")
+        remote("combo", "add", "fast", "sandbox/echo", "both", "auto")
         remote("combos", "switch", "fast")
         check_list(golden, both, "combos", "list")
         check_list(golden, both, "combos", "show", "fast")
-        assert [row["name"] for row in listed(both)] == ["slow", "fast"]
+        assert [row["name"] for row in listed(both)] == ["both", "fast"]
 
     def test_what_was_served_lately(self, run: Run, home: Path) -> None:
         made = document(run, "create", "fast", "sandbox/echo")

@@ -112,6 +112,8 @@ def test_the_log_of_all_workers_is_followed_over_a_rotation(tmp_path: Path) -> N
         assert statuses[-1] == 429, "each worker has few seats"
         for one in followers:
             one.answer.close()
+        for one in followers:
+            one.join(10)
 
 
 def test_a_follower_is_sent_away_when_its_credential_ends(tmp_path: Path) -> None:

@@ -27,15 +27,15 @@ from tests.storage.restoring import Stack, build, fill, rows_of, rows_of_file, s
 from tests.storage.test_restore import KEPT, change_everything
 
 ROOT = Path(__file__).parents[2]
-BEFORE = ("verified", "built", "copied", "prepared", "backed up", "locked", "replaced combos", "replaced request_log")
-"""Steps of a replacement that come before anything counts."""
-LAST = "committing"
+RESTORING = ("built", "prepared", "backed up", "replaced request_log", "committing")
+IMPORTING = ("verified", "copied", "locked", "committing")
+"""Steps that come before anything counts."""
 
 
 @pytest.fixture
 def stack(url: str, data_dir: Path) -> Iterator[Stack]:
     made = build(url, data_dir)
-    fill(made, rows=20)
+    fill(made, rows=5)
     yield made
     made.close()
 
@@ -63,15 +63,8 @@ def check_whole(stack: Stack) -> None:
     assert stack.keys.check().is_whole
 
 
-def steps(stack: Stack, *names: str) -> list[str]:
-    """Leave out what only SQLite's files go through."""
-    return [name for name in names if stack.database.is_sqlite or name != "verified"]
-
-
-@pytest.mark.parametrize("step", [*BEFORE, LAST])
+@pytest.mark.parametrize("step", RESTORING)
 def test_a_killed_restore_has_changed_nothing(stack: Stack, step: str) -> None:
-    if not steps(stack, step):
-        pytest.skip("SQLite only")
     good = stack.backups.create()
     assert good is not None
     before = rows_of(stack.database)
@@ -104,7 +97,7 @@ def test_a_restore_that_was_killed_after_its_commit_is_done(stack: Stack) -> Non
     stack.restore.run(safety.id, SYSTEM)
 
 
-@pytest.mark.parametrize("step", [*BEFORE, LAST])
+@pytest.mark.parametrize("step", IMPORTING)
 def test_a_killed_import_has_changed_nothing(stack: Stack, tmp_path: Path, step: str) -> None:
     good = stack.backups.create()
     assert good is not None
@@ -115,14 +108,14 @@ def test_a_killed_import_has_changed_nothing(stack: Stack, tmp_path: Path, step:
     assert rows_of(stack.database) == changed
     check_whole(stack)
     stack.restore.run(good.id, SYSTEM)
-    assert stack.import_file(brought).counts.connections == 20
+    assert stack.import_file(brought).counts.connections == 5
 
 
 def test_killed_backups_are_none(stack: Stack) -> None:
     """Killed at chance: what has the name of a backup is whole, and what is unfinished goes."""
     rng = random.Random(6)
     stack.database.dispose()
-    for _ in range(4):
+    for _ in range(3):
         arguments = ["backup", "", stack.settings.storage_url, str(stack.settings.data_dir), ""]
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.storage.killed", *arguments], cwd=ROOT, stdout=subprocess.PIPE
@@ -204,7 +197,7 @@ def test_a_killed_rotation_loses_no_credential(stack: Stack, step: str) -> None:
     try:
         assert not again.cipher.is_sealed
         check_whole(again)
-        assert len(again.snapshots.current.connections) == 20
+        assert len(again.snapshots.current.connections) == 5
         assert not any(one.is_unreadable for one in again.snapshots.current.connections)
         assert again.keys.rotate().is_whole
     finally:

@@ -515,8 +515,8 @@ def test_streams_take_them_too(world: World) -> None:
     frames = [f"data: {json.dumps(one)}\n\n".encode() for one in (chunk, done)]
     world.upstream.acts[:] = [stream(*frames, b"data: [DONE]\n\n")]
     put(world.app, **{"global": world.given("global")})
-    answered = world.ask(stream=True)
-    assert b'"hi"' in answered.data
+    with world.ask(stream=True) as answered:
+        assert b'"hi"' in answered.data
     assert world.taken() == ["global"]
 
 
