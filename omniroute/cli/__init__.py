@@ -182,9 +182,6 @@ COMMANDS: Final[dict[str, Entry]] = {
     ),
     "open": Entry("omniroute.cli.open_page:command", "Open the dashboard of the active server in the browser."),
     "uninstall": Entry("omniroute.cli.uninstall:command", "Stop the server and remove completion scripts."),
-    "update": Entry(
-        "omniroute.cli.update:command", "Say which version runs and the newest that is known; nothing is installed."
-    ),
     "migrate": Entry("omniroute.cli.migrate:command", "Bring the database to the schema of this version."),
     "env": Entry("omniroute.cli.environment:command", "Show the settings in effect and where they come from."),
     "sandbox": Entry("omniroute.cli.sandbox:command", "Run the simulated provider as a server of its own."),

@@ -62,9 +62,9 @@ def _print(session: Session, found: Mapping[str, Any], *, only_alerts: bool) -> 
 
 
 def _lines(block: Any, indent: str = "  ") -> Sequence[str]:
+    if not block:
+        return ()
     match block:
-        case None | [] | {}:
-            return ()
         case Mapping() if all(isinstance(value, Mapping) for value in block.values()):
             return [f"{indent}{name:<20}{_inline(value)}" for name, value in block.items()]
         case Mapping():

@@ -361,8 +361,7 @@ def _test_one(session: Session, found: Mapping[str, Any], model: str | None) -> 
 
 def _test_all(session: Session) -> list[dict[str, Any]]:
     result = jobs.follow(session, session.server.send("POST", "/api/providers/test-batch", {}), "Testing accounts")
-    rows: list[dict[str, Any]] = result["results"]
-    return rows
+    return [{"id": row["connectionId"], **row} for row in result["results"]]
 
 
 @command.command("status")
@@ -428,8 +427,14 @@ def import_connections(session: Session, ctx: click.Context, file: str, validate
     body: dict[str, Any] = {"entries": entries}
     if validate:
         body["validateKeys"] = True
-    rows = session.api.send("POST", "/api/providers/import", body)["results"]
-    session.print_rows("results", rows, _IMPORT_COLUMNS)
+    done = session.api.send("POST", "/api/providers/import", body)
+    if "jobId" in done:
+        done = jobs.follow(session, done, "Trying keys")
+    rows = done["results"]
+    shown = rows
+    if session.form in (Form.TABLE, Form.CSV):
+        shown = [{**row, "row": row["index"] + 1, "error": (row.get("error") or {}).get("message")} for row in rows]
+    session.print_rows("results", shown, _IMPORT_COLUMNS)
     ctx.exit(Exit.FAILED if any(row.get("error") for row in rows) else Exit.DONE)
 
 
