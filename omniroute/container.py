@@ -71,8 +71,8 @@ if TYPE_CHECKING:
     from omniroute.services.secrets_at_start import ServerSecrets
     from omniroute.services.sessions import Sessions
     from omniroute.services.settings import RuntimeSettings, SettingsInForce
-    from omniroute.services.together import Parts
     from omniroute.services.telemetry import StickySessions, Telemetry
+    from omniroute.services.together import Parts
     from omniroute.services.token_limits import TokenLimits
     from omniroute.services.usage import Usage
     from omniroute.settings import Settings

@@ -430,9 +430,7 @@ def _container(settings: Settings) -> Container:  # noqa: PLR0915 -- a list of p
 
     def try_out(snapshot: Snapshot) -> None:
         """Build what follows snapshots beside what serves: what fails here would fail in every worker."""
-        directory = Directories(
-            catalogue, snapshot, default_context=lambda: in_force.current.context_length_default
-        )
+        directory = Directories(catalogue, snapshot, default_context=lambda: in_force.current.context_length_default)
         Resolvers(directory, snapshot)
         ResilienceInForce(snapshot, settings.resilience_overrides)
         SettingsInForce(settings, snapshot)

@@ -186,9 +186,7 @@ def build(settings: Settings, *, clock: Clock | None = None, password: str | Non
         tag_key=b"t" * 48,
         now=clock,
     )
-    login = Login(
-        passwords=passwords, lockout=lockout, sessions=sessions, audit=audit, database=database, now=clock
-    )
+    login = Login(passwords=passwords, lockout=lockout, sessions=sessions, audit=audit, database=database, now=clock)
     tokens = AccessTokens(database=database, audit=audit, admit=login.admit, now=clock)
     access = access_service.AccessControl(
         snapshots=snapshots,
@@ -252,7 +250,14 @@ def build(settings: Settings, *, clock: Clock | None = None, password: str | Non
     )
     own_guard.init_app(app)
     dashboard.init_app(app, signing_key=signing_key, base_path=settings.base_path)
-    for blueprint in (auth.blueprint, cli_access.blueprint, keys.blueprint, usage.blueprint, health.blueprint, dashboard.blueprint):
+    for blueprint in (
+        auth.blueprint,
+        cli_access.blueprint,
+        keys.blueprint,
+        usage.blueprint,
+        health.blueprint,
+        dashboard.blueprint,
+    ):
         app.register_blueprint(blueprint)
     add_stand_ins(app)
     own_guard.seal(app)

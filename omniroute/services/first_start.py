@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # the command line judges values before it becomes the server
     from omniroute.services.passwords import Passwords
 from omniroute.settings import Settings
 
-CLI_TOKEN_HEADER: Final = "X-OmniRoute-CLI-Token"
+CLI_TOKEN_HEADER: Final = "X-OmniRoute-CLI-Token"  # noqa: S105 - the name of a header
 """Where a command on the same host shows the token of this server start."""
 SHORTEST_SECRET: Final = 32
 SHORTEST_ENV_KEY: Final = 24

@@ -54,7 +54,7 @@ _KEY_SECRETS: Final = (
     "previous_hash",
     "previous_until",
 )
-_HAS_PASSWORD: Final = "SELECT count(*) FROM credentials WHERE name = ? AND password_hash <> ''"
+_PASSWORDS: Final = "SELECT count(*) FROM credentials WHERE name = ? AND password_hash <> ''"
 _LOCK_WAIT_MS: Final = 30_000
 _ROWS_AT_ONCE: Final = 200
 
@@ -124,7 +124,7 @@ def _replace(sql: Sql, other: sqlite3.Connection, keep: Keep, fill: Fill, *, now
     withdrawn = _Withdrawn.read(sql)
     keeps_audit = keep.audit if keep.audit is not None else _is_older_state(sql, other)
     staying = {*RUNNING, *(_ACCESS if keep.access else ()), *((_AUDIT_LOG.name,) if keeps_audit else ())}
-    if not other.execute(_HAS_PASSWORD, (ADMIN_PASSWORD,)).fetchone()[0]:
+    if not other.execute(_PASSWORDS, (ADMIN_PASSWORD,)).fetchone()[0]:
         staying.add("credentials")  # a server without a password is open to whoever finds it first
     sections = [SECURITY] * keep.access + [AUDIT] * keeps_audit
     kept = _settings_of(sql, sections)
@@ -182,7 +182,7 @@ def _is_older_state(sql: Sql, other: sqlite3.Connection) -> bool:
         return True
     ours = sql.execute(select(_AUDIT_LOG.c.row_hash).where(_AUDIT_LOG.c.seq == last[0])).scalar()
     if ours is not None:
-        return bytes(ours) == last[1]
+        return bytes(ours) == bytes(last[1])
     anchor = stored_settings.get(sql, AUDIT, "chain_anchor")
     return isinstance(anchor, dict) and bool(anchor.get("seq", 0) >= last[0])
 

@@ -74,6 +74,22 @@ def test_queries(shared: App) -> None:
         assert response.get_json()["error"]["param"] == query.partition("=")[0]
 
 
+def test_the_operator_chooses_what_stands_before_the_slash(app: App) -> None:
+    changed = app.admin.patch("/api/settings", json={"modelPrefix": "canonical"})
+    assert changed.status_code == 200
+    assert "deepseek/deepseek-chat" in ids(app.client().get("/v1/models").get_json())
+    assert "ds/deepseek-chat" in ids(app.client().get("/v1/models?prefix=alias").get_json())
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"), [("/v1/models", VERSION), ("/v1beta/models", {}), ("/api/tags", {}), ("/v1/models", {})]
+)
+def test_every_shape_has_a_tag(shared: App, path: str, headers: dict[str, str]) -> None:
+    first = shared.client().get(path, headers=headers)
+    again = shared.client().get(path, headers={**headers, "If-None-Match": first.headers["ETag"]})
+    assert (first.status_code, again.status_code, again.data) == (200, 304, b"")
+
+
 def test_an_unchanged_list_is_not_sent_again(app: App) -> None:
     first = app.client().get("/v1/models")
     again = app.client().get("/v1/models", headers={"If-None-Match": first.headers["ETag"]})

@@ -196,14 +196,19 @@ def test_the_kind_of_a_model_that_is_built_in_stays() -> None:
     assert found.models_of("groq")["x"].kind is ModelKind.RERANK
 
 
-def able(found: Directory, model: str) -> frozenset[str] | None:
-    return capabilities_of(found.listing("groq").facts(model))
+def able(found: Directory, model: str) -> set[str] | None:
+    words = capabilities_of(found.listing("groq").facts(model))
+    return None if words is None else {str(word) for word in words}
+
+
+def needs(*some: Need) -> set[str]:
+    return {need.value for need in some}
 
 
 def test_what_nobody_says_denies_nothing() -> None:
     said = DiscoveredModel("m", able=frozenset({"tools"}), unable=frozenset({"reasoning"}))
     found = directory(listed("a", said, DiscoveredModel("silent")))
-    assert able(found, "m") == {Need.TOOLS, Need.VISION, Need.SCHEMA, Need.AUDIO, Need.DOCUMENT}
+    assert able(found, "m") == needs(Need.TOOLS, Need.VISION, Need.SCHEMA, Need.AUDIO, Need.DOCUMENT)
     assert able(found, "silent") is None
     assert found.models_of("groq")["m"].capabilities == ("tools",), "and nothing is shown that is not stated"
 
@@ -212,8 +217,8 @@ def test_what_a_model_takes_says_whether_it_sees() -> None:
     sees = DiscoveredModel("sees", able=frozenset({"vision"}), input=("text", "image"))
     blind = DiscoveredModel("blind", unable=frozenset({"vision"}), input=("text",))
     found = directory(listed("a", sees, blind))
-    assert able(found, "sees") == {Need.VISION, Need.TOOLS, Need.SCHEMA, Need.REASONING}
-    assert able(found, "blind") == {Need.TOOLS, Need.SCHEMA, Need.REASONING}
+    assert able(found, "sees") == needs(Need.VISION, Need.TOOLS, Need.SCHEMA, Need.REASONING)
+    assert able(found, "blind") == needs(Need.TOOLS, Need.SCHEMA, Need.REASONING)
 
 
 def test_a_profile_takes_only_what_is_denied_away() -> None:

@@ -59,7 +59,7 @@ ORDER = [ProxyLevel.KEY, ProxyLevel.COMBO, ProxyLevel.PROVIDER, ProxyLevel.GLOBA
 @pytest.mark.parametrize("has_environment", [False, True])
 def test_the_first_level_that_has_one_counts(settings: Settings, bits: int, has_environment: bool) -> None:
     levels = [level for place, level in enumerate(ORDER) if bits >> place & 1]
-    changes = {"all_proxy": ENVIRONMENT} if has_environment else {}
+    changes: dict[str, Any] = {"all_proxy": ENVIRONMENT} if has_environment else {}
     expected = levels[0].value if levels else "environment" if has_environment else None
     assert level_of(choice(settings, *levels, **changes)) == expected
 

@@ -15,6 +15,7 @@ import pytest
 from omniroute.errors import ProxyUnavailable, UpstreamError, UpstreamTimeout, UrlBlocked
 from omniroute.gateway.answers import read_all
 from omniroute.gateway.egress import Egress
+from omniroute.gateway.media_fetch import MediaFetch
 from omniroute.gateway.proxies import ProxyChoice
 from omniroute.gateway.transport import HttpTransport
 from omniroute.gateway.tunnels import REST_S
@@ -480,7 +481,23 @@ def test_a_slow_lookup_of_the_provider_is_not_the_proxys(office: OfficeOf) -> No
             gevent.sleep(5)
             return ()
 
-        out.transport._guard = guard  # type: ignore[assignment]
+        out.transport._guard = guard
         with pytest.raises(UpstreamTimeout):
             out.send("https://api.example.com/", deadlines=HASTY)
         assert proxy.opened == 0
+
+
+def test_media_that_callers_name_go_through_the_proxy_and_stay_pinned(office: OfficeOf, authority: Authority) -> None:
+    picture = answer(b"\x89PNG\r\n\x1a\n", content_type="image/png")
+    with tls_upstream(authority, picture) as upstream, fake_proxy("http", upstream.port) as proxy:
+        out = office("http", proxy, proxy_dns=True)
+        fetch = MediaFetch(out.transport, check_url=lambda _url: (PUBLIC,), now=time.monotonic)
+        assert fetch.fetch(("https://api.example.com/a.png",))["https://api.example.com/a.png"][0] == "image/png"
+        assert proxy.asked == [f"{PUBLIC}:443"]
+
+
+def test_a_dead_proxy_is_not_blamed_on_a_media_url(office: OfficeOf) -> None:
+    with fake_proxy("http", 1, fate=403) as proxy:
+        fetch = MediaFetch(office("http", proxy).transport, check_url=lambda _url: (PUBLIC,), now=time.monotonic)
+        with pytest.raises(ProxyUnavailable):
+            fetch.fetch(("https://api.example.com/a.png",))

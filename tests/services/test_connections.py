@@ -154,20 +154,11 @@ def test_lists_filter(providers: Providers) -> None:
         connections.get("conn_none")
 
 
-@pytest.mark.parametrize(
-    ("field", "value", "idle"),
-    [
-        ("proxyEnabled", True, False),
-    ],
-)
-def test_a_limit_that_nothing_enforces_is_refused(providers: Providers, field: str, value: Any, idle: Any) -> None:
-    with pytest.raises(InvalidRequest, match=f"does not enforce {field}") as refused:
-        add(providers, **{field: value})
-    assert (refused.value.error_code, refused.value.param) == ("not_supported", field)
-    assert providers.connections.all() == []
-    made = add(providers, **{field: idle})
-    with pytest.raises(InvalidRequest):
-        providers.connections.change(made.id, {field: value}, SYSTEM)
+def test_a_connection_takes_part_in_proxies_unless_told_otherwise(providers: Providers) -> None:
+    made = add(providers)
+    assert made.proxy_enabled
+    assert not providers.connections.change(made.id, {"proxyEnabled": False}, SYSTEM).proxy_enabled
+    assert not add(providers, proxyEnabled=False).proxy_enabled
 
 
 def test_changes_only_what_is_given(providers: Providers) -> None:

@@ -59,7 +59,7 @@ def test_a_declared_model_can_be_called_and_bears_what_is_said(providers: Provid
         ),
         SYSTEM,
     )
-    assert (made.able, made.unable) == ({"tools"}, {"vision"})
+    assert (set(made.able), set(made.unable)) == ({"tools"}, {"vision"})
     (target,) = providers.directories.current.resolve("mine")
     assert set(target.endpoints) == {WireFormat.OPENAI_RESPONSES}
     assert target.facts is not None
@@ -106,7 +106,7 @@ def test_a_declared_model_is_changed(providers: Providers, own: CustomModels) ->
     own.create(new(modelName="Mine", contextLength=5000, supportsTools=True, type="embedding"), SYSTEM)
     providers.gateway.clock.pass_(5)
     changed = own.change(new(contextLength=None, supportsVision=True, supportsTools=None, type=None), SYSTEM)
-    assert (changed.name, changed.context_length, changed.able, changed.kind) == ("Mine", None, {"vision"}, "chat")
+    assert (changed.name, changed.context_length, set(changed.able), changed.kind) == ("Mine", None, {"vision"}, "chat")
     assert changed.updated_at - changed.created_at == 5
     assert providers.directories.current.models_of("groq")["mine"].kind is ModelKind.CHAT
     assert providers.asked_by[-1].details["fields"] == ["contextLength", "supportsTools", "supportsVision", "type"]
@@ -184,10 +184,15 @@ def test_an_override_wins_and_is_taken_back_part_by_part(providers: Providers, o
     assert window() == (131_072, "builtin")
     said = {"contextLength": 9000, "maxOutputTokens": 500, "capabilities": {"tools": True, "vision": False}}
     made = own.override({"model": f"groq/{KNOWN}", **said}, SYSTEM)
-    assert (made.context_length, made.max_output, made.able, made.unable) == (9000, 500, {"tools"}, {"vision"})
+    assert (made.context_length, made.max_output, set(made.able), set(made.unable)) == (
+        9000,
+        500,
+        {"tools"},
+        {"vision"},
+    )
     assert window() == (9000, "override")
     made = own.override({"model": f"GROQ/{KNOWN}", "contextLength": None, "capabilities": {"vision": None}}, SYSTEM)
-    assert (made.context_length, made.max_output, made.able, made.unable) == (None, 500, {"tools"}, frozenset())
+    assert (made.context_length, made.max_output, set(made.able), made.unable) == (None, 500, {"tools"}, frozenset())
     assert window() == (131_072, "builtin")
     made = own.override({"model": f"groq/{KNOWN}", "maxOutputTokens": None, "capabilities": None}, SYSTEM)
     assert made.is_empty

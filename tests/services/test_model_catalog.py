@@ -58,7 +58,7 @@ def catalog(moment: Moment | None = None, **parts: Any) -> ModelCatalog:
     view: Any = moment or Moment()
     return ModelCatalog(
         directories=directories,
-        snapshots=SimpleNamespace(current=snapshot),  # type: ignore[arg-type]
+        snapshots=SimpleNamespace(current=snapshot),
         view=view,
         version=lambda: lists.version,
         now=lambda: NOW,

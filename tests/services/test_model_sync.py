@@ -201,10 +201,10 @@ def test_an_empty_list_is_believed_the_second_time(lists: Lists) -> None:
 
 def test_two_empty_answers_with_another_between_are_not_believed(lists: Lists) -> None:
     connection = lists.add()
-    for listed in (None, [], None, []):
+    for is_empty in (False, True, False, True):
         lists.pass_(60)
-        lists.listed = {} if listed is None else {"groq": listed}
-        if listed is None:
+        lists.listed = {"groq": []} if is_empty else {}
+        if not is_empty:
             lists.own.sync(connection.id)
         else:
             with pytest.raises(UpstreamError):

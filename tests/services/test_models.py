@@ -25,7 +25,7 @@ from omniroute.secret import Secret
 from omniroute.services import model_lines
 from omniroute.services import models as lists
 from omniroute.services.access import ModelRules
-from omniroute.services.models import Filters, Models, Naming
+from omniroute.services.models import Filters, Models, Naming, Rendered
 from tests.services.providers import CATALOGUE
 
 KEY = Secret("sk-test-0123456789abcdef")
@@ -273,7 +273,7 @@ def test_the_judgement_of_many_names_is_that_of_one() -> None:
 
 def test_a_second_request_gets_the_bytes_of_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
     own = models("groq", "anthropic")
-    asked = [
+    asked: list[Callable[[], Rendered]] = [
         lambda: own.openai_list(Filters()),
         lambda: own.openai_list(Filters(rules=ModelRules(allowed=("groq/*",)), naming=Naming.DUAL), limit=5, offset=2),
         lambda: own.anthropic_list(Filters(), limit=7, after="anthropic/claude-opus-4-7"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -29,6 +29,11 @@ def stack(url: str, data_dir: Path) -> Iterator[Stack]:
     fill(made)
     yield made
     made.close()
+
+
+def both(stack: Stack) -> tuple[Callable[[], object], ...]:
+    """What replaces a key."""
+    return stack.keys.rotate, lambda: stack.keys.new_key(back_up=lambda: None)
 
 
 def secrets_of(stack: Stack) -> dict[str, str]:
@@ -129,7 +134,7 @@ def test_nothing_is_replaced_while_a_server_runs(stack: Stack, url: str) -> None
     leader = Leadership(stack.database, stack.settings.runtime_dir)
     assert leader.try_to_lead()
     try:
-        for work in (stack.keys.rotate, lambda: stack.keys.new_key(back_up=lambda: None)):
+        for work in both(stack):
             with pytest.raises(Conflict) as refused:
                 work()
             assert refused.value.error_code == "server_running"
@@ -150,7 +155,7 @@ def test_a_key_of_the_environment_is_the_operators_to_replace(url: str, data_dir
     try:
         fill(stack)
         assert stack.keys.check().is_whole
-        for work in (stack.keys.rotate, lambda: stack.keys.new_key(back_up=lambda: None)):
+        for work in both(stack):
             with pytest.raises(Conflict, match="OMNIROUTE_ENCRYPTION_KEY decides") as refused:
                 work()
             assert refused.value.error_code == "key_from_environment"

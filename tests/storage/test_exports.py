@@ -8,10 +8,9 @@ import io
 import json
 import sqlite3
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -24,7 +23,6 @@ from omniroute.services.encryption_keys import unwrap_key
 from omniroute.services.exports import Download
 from omniroute.services.keys import SYSTEM
 from omniroute.storage import schema
-from omniroute.storage.brought_files import Check, NotUsable
 from omniroute.storage.repositories import settings as stored_settings
 from tests.storage.conftest import NOW
 from tests.storage.restoring import API_KEY, SECRETS, Stack, build, fill, rows_of, rows_of_file, saved, without
@@ -129,12 +127,14 @@ def test_no_secret_and_no_trace_of_one_is_in_an_export_of_everything(stack: Stac
     stack.database.write(lambda sql: stored_settings.put(sql, "odd", "apiKey", API_KEY, changed_by=None, now=NOW))
     for name in ("provider_connections", "api_keys"):
         statement = text(f"DELETE FROM {name} WHERE name LIKE '%a2'")
-        stack.database.write(lambda sql, statement=statement: sql.execute(statement))
+        with stack.database.connected(is_write=True) as sql, sql.begin():
+            sql.execute(statement)
     stored: list[bytes] = []
-    for table, column in secret_columns():
-        query = text(f'SELECT "{column}" FROM "{table}" WHERE "{column}" IS NOT NULL')
-        for value in stack.database.read(lambda sql, query=query: sql.execute(query).scalars().all()):
-            stored += [value.encode() if isinstance(value, str) else bytes(value)]
+    with stack.database.connected() as sql:
+        for table, column in secret_columns():
+            query = text(f'SELECT "{column}" FROM "{table}" WHERE "{column}" IS NOT NULL')
+            values = sql.execute(query).scalars()
+            stored += [value.encode() if isinstance(value, str) else bytes(value) for value in values]
     assert len(stored) > 20
     with opened(stack.exports.everything(SYSTEM)) as archive:
         artefacts = {name: content(archive, name) for name in archive.getnames()}
@@ -275,74 +275,3 @@ def test_the_sample_configuration_has_what_is_set_but_no_secret(tmp_path: Path) 
     assert "# OMNIROUTE_ALLOWED_ORIGINS=https://a.example,https://b.example\n" in written
     assert "# JWT_SECRET=\n" in written
     assert "very-secret" not in written
-
-
-# --- archives of others ----------------------------------------------------------------------------------------------
-
-Maker = Callable[[tarfile.TarFile], object]
-
-
-def add(archive: tarfile.TarFile, name: str, data: bytes = b"x", **changes: Any) -> None:
-    member = tarfile.TarInfo(name)
-    member.size = len(data)
-    for field, value in changes.items():
-        setattr(member, field, value)
-    archive.addfile(member, io.BytesIO(data))
-
-
-HOSTILE: dict[str, Maker] = {
-    "parent": lambda archive: add(archive, "../storage.sqlite"),
-    "absolute": lambda archive: add(archive, "/tmp/storage.sqlite"),
-    "directory": lambda archive: add(archive, "a/storage.sqlite"),
-    "hidden": lambda archive: add(archive, ".storage.sqlite"),
-    "link": lambda archive: add(archive, "storage.sqlite", b"", type=tarfile.SYMTYPE, linkname="/etc/passwd"),
-    "hard link": lambda archive: add(archive, "storage.sqlite", b"", type=tarfile.LNKTYPE, linkname="/etc/passwd"),
-    "device": lambda archive: add(archive, "storage.sqlite", b"", type=tarfile.CHRTYPE),
-    "fifo": lambda archive: add(archive, "storage.sqlite", b"", type=tarfile.FIFOTYPE),
-    "folder": lambda archive: add(archive, "storage.sqlite", b"", type=tarfile.DIRTYPE),
-    "twice": lambda archive: [add(archive, "storage.sqlite"), add(archive, "storage.sqlite")],
-    "too many": lambda archive: [add(archive, f"f{number}") for number in range(100)],
-    "too large": lambda archive: add(archive, "storage.sqlite", bytes(3 << 20)),
-    "large stranger": lambda archive: add(archive, "zeros", bytes(3 << 20)),
-    "large document": lambda archive: add(archive, "metadata.json", bytes((1 << 20) + 1)),
-    "no database": lambda archive: add(archive, "settings.json", b"{}"),
-    "wrong sums": lambda archive: (
-        [
-            add(archive, "metadata.json", b'{"sha256": {"storage.sqlite": "00"}}'),
-            add(archive, "storage.sqlite"),
-        ]
-    ),
-    "no sums": lambda archive: [add(archive, "metadata.json", b"[]"), add(archive, "storage.sqlite")],
-    "huge header": lambda archive: add(archive, "storage.sqlite", pax_headers={"comment": "x" * (3 << 20)}),
-}
-
-
-@pytest.mark.parametrize("trick", HOSTILE)
-def test_archives_with_tricks_are_refused(tmp_path: Path, trick: str) -> None:
-    path, target = tmp_path / "trick.tar.gz", tmp_path / "inner" / "target"
-    target.mkdir(parents=True)
-    with tarfile.open(path, "w:gz", format=tarfile.PAX_FORMAT) as archive:
-        HOSTILE[trick](archive)
-    with pytest.raises(NotUsable) as refused:
-        archives.unpack(path, target, most_bytes=2 << 20)
-    assert refused.value.check is Check.ARCHIVE
-    assert {file.name for file in target.iterdir()} <= {"storage.sqlite", "metadata.json"}
-    assert not any(file.is_symlink() for file in target.iterdir())
-    assert {file.name for file in tmp_path.iterdir()} == {"trick.tar.gz", "inner"}
-    assert [file.name for file in target.parent.iterdir()] == ["target"]
-
-
-@pytest.mark.parametrize("damage", ["cut", "noise", "empty", "not gzip"])
-def test_damaged_archives_are_refused(tmp_path: Path, damage: str) -> None:
-    path = tmp_path / "damaged.tar.gz"
-    with tarfile.open(path, "w:gz") as archive:
-        add(archive, "storage.sqlite", bytes(range(256)) * 4000)
-    whole = path.read_bytes()
-    path.write_bytes(
-        {"cut": whole[: len(whole) // 2], "noise": whole[:40] + b"?" * 500, "empty": b"", "not gzip": b"x" * 5000}[
-            damage
-        ]
-    )
-    (tmp_path / "target").mkdir()
-    with pytest.raises(NotUsable):
-        archives.unpack(path, tmp_path / "target", most_bytes=1 << 30)

@@ -192,7 +192,7 @@ def test_restoring_and_exporting_again_gives_the_same_rows(stack: Stack, tmp_pat
     assert without(again, *left_out) == without(first, *left_out)
 
 
-_TEXTS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\x00"), max_size=20)
+_TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=20)
 _WHOLE = st.integers(-(2**63), 2**63 - 1)
 _REAL = st.floats(-1e15, 1e15, allow_nan=False)
 

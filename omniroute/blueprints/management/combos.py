@@ -210,10 +210,7 @@ class ComboDocument(TypedDict):
 
 
 class ComboTargetDocument(TypedDict):
-    """How one target of a step stands now.
-
-    `health` is `ok` when a connection could serve, else why not; `until` is when the first of them can again.
-    """
+    """How one target of a step stands now: `health` is `ok`, or why no connection could serve `until` then."""
 
     step: int
     stepId: str

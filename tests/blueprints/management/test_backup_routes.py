@@ -341,23 +341,6 @@ def test_only_admins_get_near(app: App, method: str, path: str) -> None:
     assert app.client().open(path, method=method).status_code == 401
 
 
-def test_what_reveals_or_replaces_everything_has_no_anonymous_form(app: App) -> None:
-    """Also while login is switched off, when a local visitor manages the rest."""
-    answer = app.admin.post(
-        "/api/settings/require-login", json={"requireLogin": False, "currentPassword": "correct horse battery"}
-    )
-    assert answer.status_code == 200, answer.get_json()
-    local = app.client()
-    assert local.get("/api/db-backups").status_code == 200
-    for method, path in (
-        ("GET", "/api/db-backups/export"),
-        ("GET", "/api/db-backups/exportAll"),
-        ("POST", "/api/db-backups/import"),
-        ("POST", "/api/db-backups"),
-    ):
-        assert local.open(path, method=method).status_code == 401, path
-
-
 def test_only_one_replaces_at_a_time(app: App) -> None:
     with app.own.imports.receiving():
         made = app.own.backups.create()
