@@ -26,7 +26,12 @@ _HEAD = """\
 def document() -> OpenApiDocument:
     """Return the description of the API as a server with its defaults gives it."""
     with tempfile.TemporaryDirectory() as home:
-        settings = Settings(data_dir=Path(home) / "data", app_log_to_file=False, initial_password=Secret("not needed"))
+        settings = Settings(
+            data_dir=Path(home) / "data",
+            app_log_level="error",
+            app_log_to_file=False,
+            initial_password=Secret("not needed"),
+        )
         return describe(create_app(settings))
 
 

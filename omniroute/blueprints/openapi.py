@@ -211,7 +211,10 @@ def _name(entry: _Entry, first: _Entry, taken: Mapping[str, _Entry]) -> str:
     base = given or _camel(module if view == module else f"{module}_{view}")
     if base not in taken:
         return base
-    if first.rule == entry.rule:
+    whole = _camel(entry.endpoint.replace(".", "_"))
+    if first is entry and whole not in taken:  # another noun with the same views
+        return whole
+    if first is not entry and first.rule == entry.rule:
         return f"{base}By{entry.method.capitalize()}"
     name = base + "At" + _camel("_" + re.sub(r"\W+", "_", entry.path).strip("_"))
     return name if name not in taken else f"{name}By{entry.method.capitalize()}"

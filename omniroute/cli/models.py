@@ -40,6 +40,12 @@ class _ModelsGroup(AliasGroup):
             args = ["list", *args]
         return super().resolve_command(ctx, args)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take options that stand directly behind the group for those of the list."""
+        if args and args[0].startswith("-") and args[0] not in ("-h", "--help"):
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
+
 
 @click.group("models", cls=_ModelsGroup, invoke_without_command=True, no_args_is_help=False)
 @click.pass_context

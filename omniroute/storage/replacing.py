@@ -60,7 +60,8 @@ _ROWS_AT_ONCE: Final = 200
 
 Told = Callable[[str], None]
 """Told of each step, by its name."""
-Fill = Callable[[Sql, Table], None]
+Put = Callable[[Sql, Table], None]
+"""Gives a table the rows of the staged one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +97,24 @@ def _replace_in_file(sql: Sql, staged: Path, keep: Keep, now: float, told: Told)
     sql.exec_driver_sql("ATTACH DATABASE ? AS staged", (str(staged),))
     sql.exec_driver_sql("BEGIN IMMEDIATE")
 
-    def fill(_: Sql, table: Table) -> None:
-        columns = ", ".join(f'"{column.name}"' for column in table.c)
+    def put(_: Sql, table: Table) -> None:
+        """Remove what differs and add what is missing: most rows of a log are the same, and have many indexes."""
+        name = f'"{table.name}"'
+        columns = [f'"{column.name}"' for column in table.c]
+        keys = [f'"{column.name}"' for column in table.primary_key]
+        same_row = " AND ".join(f"theirs.{column} IS ours.{column}" for column in columns)
+        same_key = " AND ".join(f"ours.{key} = theirs.{key}" for key in keys)
         sql.exec_driver_sql(
-            f'INSERT INTO main."{table.name}" ({columns}) SELECT {columns} FROM staged."{table.name}"'  # noqa: S608 - of the schema
+            f"DELETE FROM main.{name} AS ours WHERE NOT EXISTS"  # noqa: S608 - of the schema
+            f" (SELECT 1 FROM staged.{name} AS theirs WHERE {same_key} AND {same_row})"
+        )
+        sql.exec_driver_sql(
+            f"INSERT INTO main.{name} ({', '.join(columns)}) SELECT {', '.join(columns)} FROM staged.{name} AS theirs"  # noqa: S608 - of the schema
+            f" WHERE NOT EXISTS (SELECT 1 FROM main.{name} AS ours WHERE {same_key})"
         )
 
     with closing(_opened(staged)) as other:
-        _replace(sql, other, keep, fill, now=now, told=told)
+        _replace(sql, other, keep, put, now=now, told=told)
     told("committing")
     sql.exec_driver_sql("COMMIT")
     told("committed")
@@ -119,7 +130,7 @@ def _replace_on_server(sql: Sql, staged: Path, keep: Keep, now: float, told: Tol
     told("committing")
 
 
-def _replace(sql: Sql, other: sqlite3.Connection, keep: Keep, fill: Fill, *, now: float, told: Told) -> None:
+def _replace(sql: Sql, other: sqlite3.Connection, keep: Keep, put: Put, *, now: float, told: Told) -> None:
     told("locked")
     withdrawn = _Withdrawn.read(sql)
     keeps_audit = keep.audit if keep.audit is not None else _is_older_state(sql, other)
@@ -130,8 +141,7 @@ def _replace(sql: Sql, other: sqlite3.Connection, keep: Keep, fill: Fill, *, now
     kept = _settings_of(sql, sections)
     for table in Base.metadata.sorted_tables:
         if table.name not in staying:
-            sql.execute(table.delete())
-            fill(sql, table)
+            put(sql, table)
             told(f"replaced {table.name}")
     _put_settings_back(sql, kept, sections)
     withdrawn.apply(sql, keep, now)
@@ -148,6 +158,7 @@ def _opened(staged: Path) -> sqlite3.Connection:
 
 
 def _transfer(sql: Sql, table: Table, other: sqlite3.Connection) -> None:
+    sql.execute(table.delete())
     columns = tuple(table.c)
     names = ", ".join(f'"{column.name}"' for column in columns)
     rows = other.execute(f'SELECT {names} FROM "{table.name}"')  # noqa: S608 - of the schema

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -255,14 +253,3 @@ def test_answers_hold_nothing_that_is_not_declared(running: App, document: OpenA
 
 def _is_endless(one: dict[str, Any]) -> bool:
     return "text/event-stream" in one["responses"]["200"].get("content", {})
-
-
-def test_the_page_is_what_the_code_says(document: OpenApiDocument) -> None:
-    folder = Path(__file__).resolve().parents[2] / "ecosystem" / "docs"
-    spec = importlib.util.spec_from_file_location("api_page", folder / "api_page.py")
-    assert spec is not None
-    assert spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-
-    assert script.page(document) == (folder / "api.md").read_text(encoding="utf-8"), "run: make docs"

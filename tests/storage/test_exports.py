@@ -133,8 +133,8 @@ def test_no_secret_and_no_trace_of_one_is_in_an_export_of_everything(stack: Stac
     with stack.database.connected() as sql:
         for table, column in secret_columns():
             query = text(f'SELECT "{column}" FROM "{table}" WHERE "{column}" IS NOT NULL')
-            values = sql.execute(query).scalars()
-            stored += [value.encode() if isinstance(value, str) else bytes(value) for value in values]
+            found = sql.execute(query).scalars()
+            stored += [value.encode() if isinstance(value, str) else bytes(value) for value in found]
     assert len(stored) > 20
     with opened(stack.exports.everything(SYSTEM)) as archive:
         artefacts = {name: content(archive, name) for name in archive.getnames()}

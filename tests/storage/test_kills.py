@@ -23,13 +23,18 @@ from omniroute.services.keys import SYSTEM
 from omniroute.services.restore import recover
 from omniroute.storage import copies, schema
 from omniroute.storage.database import Database
+from tests.storage.conftest import KINDS
 from tests.storage.restoring import Stack, build, fill, rows_of, rows_of_file, saved, without
 from tests.storage.test_restore import KEPT, change_everything
 
 ROOT = Path(__file__).parents[2]
-RESTORING = ("built", "prepared", "backed up", "replaced request_log", "committing")
-IMPORTING = ("verified", "copied", "locked", "committing")
-"""Steps that come before anything counts."""
+
+
+def cases(*steps: str, server: tuple[str, ...]) -> pytest.MarkDecorator:
+    """Every step on SQLite, whose files are ours to keep whole; on PostgreSQL those within its transaction."""
+    found = [("sqlite", step) for step in steps]
+    found += [("postgres", step) for step in server if "postgres" in KINDS]
+    return pytest.mark.parametrize(("url", "step"), found, indirect=["url"])
 
 
 @pytest.fixture
@@ -63,7 +68,7 @@ def check_whole(stack: Stack) -> None:
     assert stack.keys.check().is_whole
 
 
-@pytest.mark.parametrize("step", RESTORING)
+@cases("built", "prepared", "backed up", "replaced request_log", "committing", server=("committing",))
 def test_a_killed_restore_has_changed_nothing(stack: Stack, step: str) -> None:
     good = stack.backups.create()
     assert good is not None
@@ -82,14 +87,13 @@ def test_a_killed_restore_has_changed_nothing(stack: Stack, step: str) -> None:
     assert not [file for file in stack.backups.directory.iterdir() if file.name.startswith((".work-", ".db_x"))]
 
 
-def test_a_restore_that_was_killed_after_its_commit_is_done(stack: Stack) -> None:
-    if not stack.database.is_sqlite:
-        pytest.skip("nothing is told between the commit and the end")
+@cases("committed", server=())
+def test_a_restore_that_was_killed_after_its_commit_is_done(stack: Stack, step: str) -> None:
     good = stack.backups.create()
     assert good is not None
     before = rows_of(stack.database)
     change_everything(stack)
-    killed_at("restore", "committed", stack, good.id)
+    killed_at("restore", step, stack, good.id)
     assert without(rows_of(stack.database), *KEPT) == without(before, *KEPT)
     check_whole(stack)
     assert stack.snapshots.refresh(), "whoever runs follows, although the one that restored cannot tell anybody"
@@ -97,7 +101,7 @@ def test_a_restore_that_was_killed_after_its_commit_is_done(stack: Stack) -> Non
     stack.restore.run(safety.id, SYSTEM)
 
 
-@pytest.mark.parametrize("step", IMPORTING)
+@cases("verified", "copied", "locked", "committing", server=("replaced request_log",))
 def test_a_killed_import_has_changed_nothing(stack: Stack, tmp_path: Path, step: str) -> None:
     good = stack.backups.create()
     assert good is not None
@@ -190,7 +194,7 @@ def test_a_killed_migration_leaves_the_old_schema_and_a_backup(url: str, data_di
         stack.close()
 
 
-@pytest.mark.parametrize("step", ["next key written", "ciphertext rewritten", "key in place"])
+@cases("next key written", "ciphertext rewritten", "key in place", server=("ciphertext rewritten",))
 def test_a_killed_rotation_loses_no_credential(stack: Stack, step: str) -> None:
     killed_at("rotate", step, stack)
     again = build(stack.settings.storage_url, stack.settings.data_dir)

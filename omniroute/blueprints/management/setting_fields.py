@@ -19,6 +19,7 @@ from omniroute.blueprints.management.bodies import (
     texts,
 )
 from omniroute.blueprints.management.fields import nullable_schema
+from omniroute.errors import ValidationFailed
 from omniroute.routing.options import AccountStrategy
 from omniroute.services import routing_settings
 from omniroute.services.budgets import UNPRICED
@@ -89,11 +90,17 @@ _BUDGET_NAMES: Final = frozenset(field.name for field in BUDGETS)
 
 
 def by_section(given: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return values that were given by section or by their names alone, all by section; a name alone wins."""
+    """Return values that were given by section, or by their names alone, all by section.
+
+    Raises:
+        ValidationFailed: both ways are mixed, so that it is not clear which of two values counts.
+    """
     found: dict[str, dict[str, Any]] = {name: dict(given[name]) for name in SECTIONS if name in given}
-    for name, value in given.items():
-        if name in SECTIONS:
-            continue
+    alone = {name: value for name, value in given.items() if name not in SECTIONS}
+    if found and alone:
+        message = "stands in a section where others do"
+        raise ValidationFailed([{"field": name, "message": message} for name in alone])
+    for name, value in alone.items():
         if name in _ROUTING_NAMES:
             section = "routing"
         elif name in _BUDGET_NAMES:
