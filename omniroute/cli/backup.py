@@ -168,9 +168,12 @@ def restore(
     if lists:
         session.print_rows("backups", session.api.rows(_PATH, "backups"), _COLUMNS)
         return
+    key = _read_key(encryption_key_file)
+    if not _opens(session):
+        _recover(session, backup, key)
+        return
     wanted = backup or _choose(session)
     session.confirm(f"Replace the present data by that of {wanted}? It is backed up first.")
-    key = _read_key(encryption_key_file)
     if Path(wanted).is_file():
         done = _restore_file(session, Path(wanted), key, passphrase_file, replace_access=replace_access)
     else:
@@ -182,6 +185,45 @@ def restore(
         with session.progress("Restoring"):
             done = session.api.send("POST", _PATH, body)
     _show(session, done)
+
+
+def _opens(session: Session) -> bool:
+    """Say whether the database can be used at all; asking is also what migrates it."""
+    from omniroute.errors import ConfigurationError
+
+    try:
+        session.api.get("/api/init")
+    except ConfigurationError as error:
+        session.notice(error.message)
+        return False
+    return True
+
+
+def _recover(session: Session, backup: str | None, key: Secret | None) -> None:
+    """Put a backup in the place of a database that does not open, which stays beside it."""
+    from omniroute.services.restore import recover
+
+    settings = session.local_settings()
+    folder = settings.data_dir / "backups"
+    if backup is None:
+        names = ", ".join(sorted((file.name for file in folder.glob("db_*")), reverse=True)[:5]) or "none"
+        raise Failure(f"Say which backup to put in its place. The newest in {folder}: {names}.", Exit.MISUSE)
+    source = Path(backup) if Path(backup).is_file() else folder / backup
+    if not source.is_file():
+        raise Failure(f"There is no backup {backup!r} in {folder}.", Exit.MISUSE)
+    session.confirm(f"Put {source.name} in the place of the database that does not open? That one stays beside it.")
+    done = recover(settings, source, encryption_key=key)
+    if done.aside is not None:
+        session.notice(f"The database that does not open: {done.aside}")
+    counts = {
+        "connectionCount": done.counts.connections,
+        "nodeCount": done.counts.nodes,
+        "comboCount": done.counts.combos,
+        "apiKeyCount": done.counts.api_keys,
+        "credentialsReadable": done.counts.credentials_readable,
+        "credentialsUnreadable": done.counts.credentials_unreadable,
+    }
+    _show(session, {"restored": True, **counts, "safetyBackup": None})
 
 
 def _choose(session: Session) -> str:

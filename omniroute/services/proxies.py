@@ -339,8 +339,9 @@ class Proxies:
 
     def _given(self, given: Given) -> Proxy:
         """Return a proxy to try: a stored one, or one as it is described."""
+        is_new = is_described(given)
         old = None if given.get("id") is None else self.get(given["id"])
-        if old is not None and not is_described(given):
+        if old is not None and not is_new:
             return replace(old, is_active=True)
         made = self._made(given, old)
         return replace(made, name=redacted_url(made) if old is None else old.name, is_active=True)

@@ -182,6 +182,7 @@ def test_rows_of_the_running_server_stay(stack: Stack) -> None:
 @pytest.mark.parametrize("replaces_access", [False, True])
 def test_restoring_and_exporting_again_gives_the_same_rows(stack: Stack, tmp_path: Path, replaces_access: bool) -> None:
     fill(stack)
+    stack.database.write(lambda sql: credentials.put(sql, credentials.ADMIN_PASSWORD, "scrypt$then", NOW))
     first = rows_of_file(saved(stack.exports.database(SYSTEM), tmp_path / "first.sqlite"))
     assert first == rows_of(stack.database)
     name = backed_up(stack)

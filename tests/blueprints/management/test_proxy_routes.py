@@ -293,6 +293,12 @@ def test_a_wrong_configuration_changes_nothing(shared: App, body: dict[str, Any]
     assert shared.admin.get(CONFIG).get_json() == before
 
 
+@pytest.mark.parametrize("proxy", [{}, {"type": "http"}, {"type": "http", "host": "proxy.example.com"}])
+def test_a_trial_needs_to_know_where_the_proxy_is(shared: App, proxy: dict[str, Any]) -> None:
+    response = shared.admin.post(f"{CONFIG}/test", json={"proxy": proxy})
+    assert (response.status_code, error_of(response)["code"]) == (400, "validation_failed")
+
+
 def test_a_named_proxy_is_not_changed_by_a_level(app: App) -> None:
     made = named(app)
     response = app.admin.put(CONFIG, json={"global": {**made, "port": 1}})
