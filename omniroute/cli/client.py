@@ -30,8 +30,9 @@ _REQUEST_ID_HEADER: Final = "X-OmniRoute-Request-Id"
 _RETRIED: Final = (408, 425, 429, 502, 503, 504)
 _TRIES: Final = 3
 _PAGE: Final = 200
-_ACCEPTED: Final = "application/json, text/event-stream, */*"
+_JSON: Final = "application/json"
 _CHUNK: Final = 64 * 1024
+_STREAMS: Final = "text/event-stream, application/x-ndjson, */*"
 _ERRNO: Final = re.compile(r"^\[Errno -?\d+\] ")
 
 
@@ -279,7 +280,7 @@ class HttpTransport:
                     self.base_url.rstrip("/") + path,
                     params=dict(query),
                     **_body_arguments(body, files),
-                    headers={"Accept": _ACCEPTED, **_type_of(body), **self._headers},
+                    headers={"Accept": _STREAMS if is_streamed else _JSON, **_type_of(body), **self._headers},
                     auth=_as_given,
                     timeout=self._timeout_s,
                     allow_redirects=False,

@@ -52,8 +52,7 @@ class InProcess:
             if isinstance(body, Content):
                 arguments = {"data": body.data, "content_type": body.media_type}
             if files is not None:
-                parts = {name: (file, file_name) for name, (file_name, file) in files.items()}
-                arguments = {"data": {**(body or {}), **parts}, "content_type": "multipart/form-data"}
+                arguments = _multipart(body or {}, files)
             with self._client.open(
                 path, method=method, query_string=dict(query), headers=self._headers, buffered=False, **arguments
             ) as response:
@@ -67,3 +66,12 @@ class InProcess:
         self._own.request_log.stop()
         self._own.transport.http.close()
         self._own.database.dispose()
+
+
+def _multipart(fields: Mapping[str, str], files: Files) -> dict[str, Any]:
+    """Return a body with files as HTTP carries it; the test client would leave the file that it writes it to open."""
+    from urllib3.filepost import encode_multipart_formdata
+
+    parts = {name: (file_name, file.read()) for name, (file_name, file) in files.items()}
+    data, content_type = encode_multipart_formdata({**fields, **parts})
+    return {"data": data, "content_type": content_type}

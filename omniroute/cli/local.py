@@ -45,9 +45,9 @@ def tell_warnings(settings: Settings) -> None:
 
 
 @contextmanager
-def open_services(data_dir: str | None = None) -> Iterator[Container]:
+def open_services(data_dir: str | None = None, options: Mapping[str, str] | None = None) -> Iterator[Container]:
     """Give the services of this installation; a running server follows what is changed through them."""
-    settings = load_settings(data_dir)
+    settings = load_settings(data_dir, options)
     tell_warnings(settings)
     from omniroute import create_app
 

@@ -187,8 +187,7 @@ def _set_password(session: Session, password: str | None) -> str:
     if password is None:
         return "unchanged"
     # A first start takes it from here instead of making one up.
-    os.environ["INITIAL_PASSWORD"] = password
-    with open_services(session.data_dir) as services:
+    with open_services(session.data_dir, {"INITIAL_PASSWORD": password}) as services:
         is_set = services.passwords.verify(password)
     if not is_set:
         reset(session, password)
