@@ -15,6 +15,7 @@ from flask.testing import FlaskClient
 
 from omniroute.blueprints import dashboard, guard
 from omniroute.blueprints.management import auth, cli_access, health, keys, usage
+from omniroute.blueprints.rules import QuickRule
 from omniroute.blueprints.tiers import ROUTES, Route, Tier, shape
 from omniroute.records import RequestRecord
 from omniroute.services import access as access_service
@@ -223,6 +224,7 @@ def build(settings: Settings, *, clock: Clock | None = None, password: str | Non
         addresses=addresses,
     )
     app = Flask("omniroute")
+    app.url_rule_class = QuickRule
     app.test_client_class = Browser
     app.extensions["omniroute"] = SimpleNamespace(
         settings=settings,

@@ -17,6 +17,7 @@ from flask import Flask
 from omniroute.blueprints.guard import CSRF_HEADER, REQUEST_ID, Guard, render_inference_error
 from omniroute.blueprints.inference import chat
 from omniroute.blueprints.management.errors import headers_of
+from omniroute.blueprints.rules import QuickRule
 from omniroute.blueprints.tiers import Route
 from omniroute.container import Container
 from omniroute.errors import InternalError, OmniRouteError
@@ -140,6 +141,7 @@ def _status_line(status: int) -> str:
 class Application(Flask):
     """Flask with the lane in front; everything else about it is Flask's."""
 
+    url_rule_class = QuickRule
     lane: Lane | None = None
 
     def wsgi_app(self, environ: dict[str, Any], start_response: StartResponse) -> Any:
