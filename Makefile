@@ -25,7 +25,7 @@ run: $(STAMPS)/run ## start the server; its data goes to ./instance unless DATA_
 	exec $(BIN)/omniroute server $(ARGS)
 
 test: $(STAMPS)/dev $(STAMPS)/compat ## run all tests, in JOBS=2 processes; ARGS="tests/cli -k doctor" runs some
-	@sh ecosystem/setup/system-packages.sh postgresql:/usr/lib/postgresql/*/bin/postgres curl:curl
+	@sh ecosystem/setup/system-packages.sh postgresql:/usr/lib/postgresql/*/bin/postgres curl:curl nginx-light:/usr/sbin/nginx openssl:openssl
 	$(PY) -m pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
 check: format lint types layers ## format, lint, types and layers, as CI would see them
