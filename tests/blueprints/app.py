@@ -49,7 +49,8 @@ class App:
 @contextmanager
 def whole_app(settings: Settings, **changes: Any) -> Iterator[App]:
     """Build the application on the data directory of `settings`."""
-    fixed = {"initial_password": Secret("correct horse battery"), "metrics": False, **changes}
+    # The process of the tests holds more than a worker would.
+    fixed = {"initial_password": Secret("correct horse battery"), "metrics": False, "memory_mb": 16_384, **changes}
     app = create_app(dataclasses.replace(settings, **fixed))
     own = container_of(app)
     try:
