@@ -13,7 +13,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -125,9 +125,9 @@ class Remote:
         api("DELETE", "/api/sessions")
 
 
-@pytest.fixture(scope="session")
-def _connected(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remote]:
-    directory = tmp_path_factory.mktemp("remote")
+@contextmanager
+def connected_server(directory: Path) -> Iterator[Remote]:
+    """Start a server and connect to it with each scope."""
     # Its data directory is private, as a server wants it; the home belongs to who runs the commands.
     with running_server(directory / "data", OMNIROUTE_SCHEDULER="off") as server:
         made = Remote(server, directory / "contexts.json")
@@ -141,6 +141,25 @@ def _connected(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remote]:
             assert result.exit_code == 0, result.output
         yield made
         assert "Traceback" not in server.output
+
+
+@pytest.fixture(scope="session")
+def _connected(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remote]:
+    with connected_server(tmp_path_factory.mktemp("remote")) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def _busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remote]:
+    with connected_server(tmp_path_factory.mktemp("busy")) as made:
+        yield made
+
+
+@pytest.fixture
+def busy(_busy: Remote, home: Path) -> Iterator[Remote]:
+    """The same as `remote`, for tests that send requests: what these used would show in the sums of the others."""
+    yield _busy
+    _busy.forget()
 
 
 @pytest.fixture

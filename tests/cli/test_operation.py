@@ -168,32 +168,32 @@ class TestConfiguration:
 
 
 class TestWatching:
-    def test_logs_of_requests(self, remote: Remote) -> None:
-        remote.ask("sandbox/echo")
-        written = lambda: document(remote("logs", "--requests", "--model", "echo", "--json"))["logs"]  # noqa: E731
+    def test_logs_of_requests(self, busy: Remote) -> None:
+        busy.ask("sandbox/echo")
+        written = lambda: document(busy("logs", "--requests", "--model", "echo", "--json"))["logs"]  # noqa: E731
         assert wait_until(written, within_s=10, what="the row is in the log")
-        table = remote("logs", "--requests", "--lines", "1")
+        table = busy("logs", "--requests", "--lines", "1")
         assert table.stdout.split()[:4] == ["Time", "Status", "Model", "Provider"]
-        assert remote("logs", "--requests", "--level", "info").exit_code == Exit.MISUSE
-        assert remote("logs", "--key", "nobody").exit_code == Exit.MISUSE
+        assert busy("logs", "--requests", "--level", "info").exit_code == Exit.MISUSE
+        assert busy("logs", "--key", "nobody").exit_code == Exit.MISUSE
 
-    def test_logs_to_a_file(self, remote: Remote, home: Path) -> None:
-        remote.ask("sandbox/echo")
-        written = lambda: document(remote("logs", "--requests", "--json"))["logs"]  # noqa: E731 - rows come in batches
+    def test_logs_to_a_file(self, busy: Remote, home: Path) -> None:
+        busy.ask("sandbox/echo")
+        written = lambda: document(busy("logs", "--requests", "--json"))["logs"]  # noqa: E731 - rows come in batches
         wait_until(written, within_s=10, what="the row is in the log")
-        assert remote("logs", "--requests", "--export", "rows.jsonl").exit_code == Exit.DONE
+        assert busy("logs", "--requests", "--export", "rows.jsonl").exit_code == Exit.DONE
         assert json.loads((home / "rows.jsonl").read_text().splitlines()[0])["provider"] == "sandbox"
-        assert remote("logs", "--requests", "--export", "rows.jsonl").exit_code == Exit.MISUSE
+        assert busy("logs", "--requests", "--export", "rows.jsonl").exit_code == Exit.MISUSE
 
     def test_following_needs_a_server(self, run: Run) -> None:
         assert run("logs", "--follow").exit_code == Exit.NOT_RUNNING
         assert run("health").exit_code == Exit.NOT_RUNNING
 
-    def test_health(self, remote: Remote) -> None:
-        found = document(remote("health", "--json"))
+    def test_health(self, busy: Remote) -> None:
+        found = document(busy("health", "--json"))
         assert found["status"] in ("healthy", "degraded")
-        assert "uptimeSec" in remote("health").stdout
-        assert set(document(remote("health", "--alerts", "--json"))) >= {"status", "warnings"}
+        assert "uptimeSec" in busy("health").stdout
+        assert set(document(busy("health", "--alerts", "--json"))) >= {"status", "warnings"}
 
     def test_audit(self, run: Run, home: Path) -> None:
         connect(run)
@@ -206,25 +206,25 @@ class TestWatching:
 
 class TestChat:
     @pytest.mark.parametrize("options", [[], ["--no-stream"], ["--json"]])
-    def test_one_turn(self, remote: Remote, options: list[str]) -> None:
-        key = remote("keys", "add", "chat").stdout.strip()
-        result = remote("chat", "say this back", "-m", "sandbox/echo", "--api-key", key, *options)
+    def test_one_turn(self, busy: Remote, options: list[str]) -> None:
+        key = busy("keys", "add", "chat").stdout.strip()
+        result = busy("chat", "say this back", "-m", "sandbox/echo", "--api-key", key, *options)
         assert (result.exit_code, "say this back" in result.stdout) == (Exit.DONE, True), result.output
 
-    def test_what_belongs_to_it(self, remote: Remote, home: Path) -> None:
-        key = remote("keys", "add", "chat").stdout.strip()
+    def test_what_belongs_to_it(self, busy: Remote, home: Path) -> None:
+        key = busy("keys", "add", "chat").stdout.strip()
         (home / "note.txt").write_text("from the file")
-        result = remote(
+        result = busy(
             "chat", "--file", "note.txt", "--stdin", "-m", "sandbox/echo", "--api-key", key, stdin="from the pipe"
         )
         assert "from the file" in result.stdout
         assert "from the pipe" in result.stdout
 
-    def test_refusals(self, remote: Remote, run: Run) -> None:
-        key = remote("keys", "add", "chat").stdout.strip()
-        assert remote("chat", "x", "-m", "sandbox/no-such", "--api-key", key).exit_code == Exit.MISUSE
-        assert remote("chat", "x", "--api-key", "sk-wrong").exit_code != Exit.DONE
-        assert remote("chat", "--api-key", key).exit_code == Exit.MISUSE
+    def test_refusals(self, busy: Remote, run: Run) -> None:
+        key = busy("keys", "add", "chat").stdout.strip()
+        assert busy("chat", "x", "-m", "sandbox/no-such", "--api-key", key).exit_code == Exit.MISUSE
+        assert busy("chat", "x", "--api-key", "sk-wrong").exit_code != Exit.DONE
+        assert busy("chat", "--api-key", key).exit_code == Exit.MISUSE
         assert run("chat", "x").exit_code == Exit.NOT_RUNNING
 
 

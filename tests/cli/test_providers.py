@@ -85,11 +85,11 @@ class TestProviders:
         assert run("providers", "test").exit_code == Exit.MISUSE
         assert run("providers", "test", "a", "--all").exit_code == Exit.MISUSE
 
-    def test_testing_all_is_a_job_of_the_server(self, remote: Remote, run: Run) -> None:
+    def test_testing_all_is_a_job_of_the_server(self, busy: Remote, run: Run) -> None:
         assert run("providers", "test", "--all").exit_code == Exit.NOT_RUNNING
-        remote("nodes", "add", "n", "--prefix", "n", "--url", "http://127.0.0.1:9/v1", "--local")
-        remote("providers", "add", "n", "--name", "a", "--api-key-stdin", stdin="key-0123456789\n")
-        result = remote("providers", "test-all", "--all", "--json")
+        busy("nodes", "add", "n", "--prefix", "n", "--url", "http://127.0.0.1:9/v1", "--local")
+        busy("providers", "add", "n", "--name", "a", "--api-key-stdin", stdin="key-0123456789\n")
+        result = busy("providers", "test-all", "--all", "--json")
         rows = json.loads(result.stdout)["results"]
         assert (result.exit_code, [row["valid"] for row in rows]) == (Exit.FAILED, [False])
 
@@ -110,11 +110,11 @@ class TestProviders:
         assert run("providers", "import", "a").exit_code == Exit.MISUSE
         assert run("providers", "import", "missing").exit_code == Exit.MISUSE
 
-    def test_status_and_metrics(self, remote: Remote) -> None:
-        remote("providers", "add", "groq", "--name", "a", "--api-key-stdin", stdin=f"{KEY}\n")
-        rows = json.loads(remote("providers", "status", "--json").stdout)["connections"]
+    def test_status_and_metrics(self, busy: Remote) -> None:
+        busy("providers", "add", "groq", "--name", "a", "--api-key-stdin", stdin=f"{KEY}\n")
+        rows = json.loads(busy("providers", "status", "--json").stdout)["connections"]
         assert [(row["name"], row["breaker"]) for row in rows] == [("a", "closed")]
-        assert remote("providers", "metrics", "--period", "7d").exit_code == Exit.DONE
+        assert busy("providers", "metrics", "--period", "7d").exit_code == Exit.DONE
 
     def test_a_write_token_may_not_touch_accounts(self, remote: Remote) -> None:
         result = remote("providers", "add", "groq", "--api-key-stdin", stdin=f"{KEY}\n", scope="write")
@@ -166,8 +166,8 @@ class TestModels:
         assert run("models", "remove", "mine", "big", "--yes").exit_code == Exit.DONE
         assert json.loads(run("models", "mine", "--json").stdout)["models"] == []
 
-    def test_testing_needs_a_server(self, run: Run, remote: Remote) -> None:
+    def test_testing_needs_a_server(self, run: Run, busy: Remote) -> None:
         assert run("models", "test", "sandbox/echo").exit_code == Exit.NOT_RUNNING
-        good = remote("models", "test", "sandbox/echo", "--repeat", "2", "--json")
+        good = busy("models", "test", "sandbox/echo", "--repeat", "2", "--json")
         assert (good.exit_code, [row["ok"] for row in json.loads(good.stdout)["results"]]) == (Exit.DONE, [True, True])
-        assert remote("models", "test", "sandbox/fail-500").exit_code == Exit.FAILED
+        assert busy("models", "test", "sandbox/fail-500").exit_code == Exit.FAILED

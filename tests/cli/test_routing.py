@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
@@ -13,10 +14,17 @@ from omniroute.cli import Exit
 from omniroute.records import RequestRecord
 from omniroute.storage.database import Database
 from omniroute.storage.log_writer import LogWriter
-from tests.cli.conftest import Both, Remote, Run
+from tests.cli.conftest import Both, Remote, Run, connected_server
 from tests.e2e.processes import wait_until
 from tests.goldens import Golden
 from tests.routing.worlds import recorded, settled, world
+
+
+@pytest.fixture(scope="module")
+def _connected(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remote]:
+    """A server of this module's own: the requests that it sends would show in the sums of others."""
+    with connected_server(tmp_path_factory.mktemp("own")) as made:
+        yield made
 
 
 @pytest.fixture

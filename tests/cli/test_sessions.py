@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 
 import pytest
 
 from omniroute.cli import Exit
-from tests.cli.conftest import Both, Remote, Run, document
+from tests.cli.conftest import Both, Remote, Run, connected_server, document
 from tests.e2e.processes import wait_until
 from tests.fakes.upstream import answer, fake_upstream
 
@@ -19,6 +20,13 @@ ANSWER = {
     "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}],
     "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
 }
+
+
+@pytest.fixture(scope="module")
+def _connected(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remote]:
+    """A server of this module's own: the requests that it sends would show in the sums of others."""
+    with connected_server(tmp_path_factory.mktemp("own")) as made:
+        yield made
 
 
 def ask(remote: Remote, conversation: str) -> None:

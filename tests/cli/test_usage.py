@@ -7,6 +7,7 @@ import io
 import json
 import re
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,15 @@ from omniroute.cli import Exit
 from omniroute.records import RequestRecord
 from omniroute.storage.database import Database
 from omniroute.storage.log_writer import LogWriter
-from tests.cli.conftest import Both, Remote, Run, document
+from tests.cli.conftest import Both, Remote, Run, connected_server, document
 from tests.e2e.processes import wait_until
+
+
+@pytest.fixture(scope="module")
+def _connected(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remote]:
+    """A server of this module's own: the requests that it sends would show in the sums of others."""
+    with connected_server(tmp_path_factory.mktemp("own")) as made:
+        yield made
 
 
 @pytest.fixture
