@@ -72,7 +72,7 @@ def test_health_has_its_six_blocks(app: App) -> None:
         "warnings",
     }
     assert document["status"] == "healthy", document["warnings"]
-    assert document["system"]["memoryLimitMb"] == 512
+    assert document["system"]["memoryLimitMb"] == 16_384
     assert document["system"]["requestsInFlight"] == 0
     assert document["providers"]["groq"] == {"total": 1, "active": 1, "error": 0, "breaker": None}
     assert document["latency"]["groq"] == {"p50": 120.0, "p95": 120.0, "p99": 120.0, "count": 1}
