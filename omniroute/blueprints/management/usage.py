@@ -173,7 +173,7 @@ FILTERS: Final = (
     Query("connection", "Only requests that this connection served."),
     Query("apiKeyId", "Only requests of this key."),
     Query("combo", "Only requests of this combo, by its id."),
-    Query("sessionId", "Only requests with this session id."),
+    Query("sessionId", "Only requests of the session with that id."),
     Query("kind", "Only requests of clients, or only tests.", choices=("request", "test")),
     Query("q", "Only rows that hold this text."),
     *_SPAN,
