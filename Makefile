@@ -14,7 +14,7 @@ STAMPS := $(VENV)/.stamps
 CODE := omniroute tests wsgi.py ecosystem
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
-.PHONY: help run test check format lint types layers docs compat bench lock clean
+.PHONY: help run test check format lint types layers docs texts screenshots compat bench lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
@@ -25,7 +25,7 @@ run: $(STAMPS)/run ## start the server; its data goes to ./instance unless DATA_
 	exec $(BIN)/omniroute server $(ARGS)
 
 test: $(STAMPS)/dev $(STAMPS)/compat ## run all tests, in JOBS=2 processes; ARGS="tests/cli -k doctor" runs some
-	@sh ecosystem/setup/system-packages.sh postgresql:/usr/lib/postgresql/*/bin/postgres curl:curl nginx-light:/usr/sbin/nginx openssl:openssl
+	@sh ecosystem/setup/system-packages.sh postgresql:/usr/lib/postgresql/*/bin/postgres curl:curl nginx-light:/usr/sbin/nginx openssl:openssl chromium:chromium
 	$(PY) -m pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
 check: format lint types layers ## format, lint, types and layers, as CI would see them
@@ -44,6 +44,13 @@ layers: $(STAMPS)/dev
 
 docs: $(STAMPS)/run ## write the pages of ecosystem/docs that are made from the code
 	$(PY) ecosystem/docs/generate.py
+
+texts: $(STAMPS)/dev ## collect the texts of the pages for translation, into omniroute/translations
+	$(PY) ecosystem/setup/texts.py
+
+screenshots: $(STAMPS)/dev ## take pictures of all pages, into ecosystem/docs/images/pages
+	@sh ecosystem/setup/system-packages.sh chromium:chromium
+	$(PY) ecosystem/docs/screenshots.py $(ARGS)
 
 compat: $(STAMPS)/dev $(STAMPS)/compat ## run real clients and agents through the gateway; writes ecosystem/docs/compatibility.md
 	$(PY) -m pytest tests/compat --write-matrix $(ARGS)
@@ -69,12 +76,21 @@ clean: ## remove the environment, caches and builds; never the data
 $(PY):
 	@sh ecosystem/setup/python.sh "$(PYTHON)" "$(VENV)"
 
-$(STAMPS)/run: requirements.lock requirements-build.lock pyproject.toml | $(PY)
+$(STAMPS)/packages: requirements.lock requirements-build.lock pyproject.toml | $(PY)
 	@echo "Installing the dependencies; this takes a while the first time."
 	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-build.lock
 	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@mkdir -p $(STAMPS) && touch $@
+
+# What pages need beside Python: libraries for the browser, and catalogues in the form that gettext reads.
+$(STAMPS)/pages: ecosystem/setup/browser.lock ecosystem/setup/browser_files.py $(wildcard omniroute/translations/*/LC_MESSAGES/*.po) $(STAMPS)/packages
+	@$(PY) ecosystem/setup/browser_files.py ecosystem/setup/browser.lock omniroute/static/lib
+	@$(BIN)/pybabel --quiet compile --directory omniroute/translations
+	@touch $@
+
+$(STAMPS)/run: $(STAMPS)/packages $(STAMPS)/pages
+	@touch $@
 
 $(STAMPS)/dev: requirements-dev.lock $(STAMPS)/run
 	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock

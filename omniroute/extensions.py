@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import click
+from flask_compress import Compress
 from flask_login import LoginManager
 from flask_sqlalchemy import SQLAlchemy
 from flask_wtf import CSRFProtect
@@ -80,3 +81,5 @@ db = SQLAlchemy(model_class=Base)
 migrate = Migrations()
 login_manager = LoginManager()
 csrf = CSRFProtect()
+compress = Compress()
+"""Called by the guard for pages and their files alone: what clients of models get is never touched."""

@@ -17,9 +17,8 @@ from flask import Flask
 
 from omniroute import __version__, logging_setup
 from omniroute.blueprints import guard as guards
-from omniroute.blueprints import liveness, openapi
-from omniroute.blueprints.dashboard import api_pages, pages
-from omniroute.blueprints.dashboard import setup as dashboard
+from omniroute.blueprints import dashboard, liveness, openapi
+from omniroute.blueprints.dashboard import api_pages, login
 from omniroute.blueprints.inference import chat, counting, decisions, me, responses
 from omniroute.blueprints.inference import models as inference_models
 from omniroute.blueprints.inference.lane import Application, Lane
@@ -32,6 +31,7 @@ from omniroute.blueprints.management import (
     budgets,
     chains,
     cli_access,
+    cli_tools,
     combos,
     configuration,
     connection_models,
@@ -60,6 +60,7 @@ from omniroute.blueprints.management import (
     settings_ai,
     system,
     telemetry,
+    translator,
     usage,
 )
 from omniroute.blueprints.management import routing as management_routing
@@ -99,6 +100,7 @@ from omniroute.services.candidates import Candidates
 from omniroute.services.catch_up import CatchUp
 from omniroute.services.chains import Chains
 from omniroute.services.checkups import Checkups
+from omniroute.services.client_tools import ClientTools
 from omniroute.services.combo_reports import ComboReports
 from omniroute.services.combos import Combos
 from omniroute.services.configuration import Configuration
@@ -152,6 +154,10 @@ from omniroute.services.standings import Standings
 from omniroute.services.telemetry import StickySessions, Telemetry
 from omniroute.services.together import Parts
 from omniroute.services.token_limits import TokenLimits
+from omniroute.services.translator import Translator
+from omniroute.services.translator_bench import Bench
+from omniroute.services.translator_history import History
+from omniroute.services.translator_send import ChatTester
 from omniroute.services.usage import Usage
 from omniroute.settings import Level, Settings
 from omniroute.storage.database import Database, url_of
@@ -186,6 +192,7 @@ _VIEWS = (
     budgets,
     chains,
     cli_access,
+    cli_tools,
     combos,
     configuration,
     connection_models,
@@ -216,10 +223,11 @@ _VIEWS = (
     sessions,
     system,
     telemetry,
+    translator,
     usage,
     openapi,
     api_pages,
-    pages,
+    dashboard,
 )
 
 
@@ -527,6 +535,29 @@ def _container(settings: Settings) -> Container:  # noqa: PLR0915 -- a list of p
     )
     usage_of_requests = Usage(database=database, snapshots=snapshots, now=time.time)
     telemetry = Telemetry(database=database, now=time.time)
+    model_catalog = ModelCatalog(
+        directories=directories,
+        snapshots=snapshots,
+        view=routing.view,
+        version=lambda: models_for_clients.version,
+        now=time.time,
+    )
+    combos_service = Combos(
+        database=database,
+        snapshots=snapshots,
+        audit=audit,
+        resolver=lambda: routing.resolvers.current,
+        directory=lambda: directories.current,
+        now=time.time,
+    )
+    translator_service = Translator(directory=lambda: directories.current, now=time.monotonic, wall=time.time)
+    chat_tester = ChatTester(
+        inference=inference,
+        snapshots=snapshots,
+        no_log_key_ids=frozenset(settings.no_log_api_key_ids),
+        now=time.monotonic,
+        wall=time.time,
+    )
     return Container(
         settings=settings,
         secrets=secrets,
@@ -565,13 +596,7 @@ def _container(settings: Settings) -> Container:  # noqa: PLR0915 -- a list of p
             now=time.time,
         ),
         models=models_for_clients,
-        model_catalog=ModelCatalog(
-            directories=directories,
-            snapshots=snapshots,
-            view=routing.view,
-            version=lambda: models_for_clients.version,
-            now=time.time,
-        ),
+        model_catalog=model_catalog,
         model_lists=model_lists,
         model_tests=ModelTests(
             directories=directories,
@@ -584,14 +609,7 @@ def _container(settings: Settings) -> Container:  # noqa: PLR0915 -- a list of p
         custom_models=CustomModels(database=database, directories=directories, audit=audit, now=time.time),
         directories=directories,
         routing=routing,
-        combos=Combos(
-            database=database,
-            snapshots=snapshots,
-            audit=audit,
-            resolver=lambda: routing.resolvers.current,
-            directory=lambda: directories.current,
-            now=time.time,
-        ),
+        combos=combos_service,
         combo_reports=ComboReports(
             database=database,
             snapshots=snapshots,
@@ -700,6 +718,39 @@ def _container(settings: Settings) -> Container:  # noqa: PLR0915 -- a list of p
         ),
         transport=transport,
         metrics=metrics,
+        client_tools=ClientTools(
+            base_url=f"{settings.base_url}{settings.base_path}",
+            is_writing_allowed=settings.cli_allow_config_writes,
+            home=Path.home,
+            environ=os.environ,
+            combos=combos_service,
+            routing=routing_settings,
+            catalog=model_catalog,
+            keys=keys_service,
+            audit=audit,
+        ),
+        translator=translator_service,
+        bench=Bench(
+            translator=translator_service,
+            tester=chat_tester,
+            directory=lambda: directories.current,
+            spacing_s=settings.provider_limits_sync_spacing_ms / 1000,
+            sleep=time.sleep,
+            now=time.monotonic,
+            wall=time.time,
+        ),
+        chat_tester=chat_tester,
+        translator_history=_following(
+            snapshots,
+            History(
+                runtime,
+                inference=inference,
+                database=database,
+                snapshots=snapshots,
+                audit=audit,
+                now=time.time,
+            ),
+        ),
     )
 
 
@@ -777,6 +828,7 @@ def _attach_routes(app: Application, own: Container) -> None:
     )
     for module in _VIEWS:
         app.register_blueprint(module.blueprint)
+    guard.on_interrupted = login.interrupted
     guard.seal(app)
     app.lane = Lane(guard, own)
 

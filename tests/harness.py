@@ -14,6 +14,7 @@ from flask import Flask, Response, jsonify, request
 from flask.testing import FlaskClient
 
 from omniroute.blueprints import dashboard, guard
+from omniroute.blueprints.dashboard import api_pages
 from omniroute.blueprints.management import auth, cli_access, health, keys, usage
 from omniroute.blueprints.rules import QuickRule
 from omniroute.blueprints.tiers import ROUTES, Route, Tier, shape
@@ -259,6 +260,7 @@ def build(settings: Settings, *, clock: Clock | None = None, password: str | Non
         keys.blueprint,
         usage.blueprint,
         health.blueprint,
+        api_pages.blueprint,
         dashboard.blueprint,
     ):
         app.register_blueprint(blueprint)

@@ -41,7 +41,7 @@ from omniroute.errors import (
     ServerDraining,
     UnsupportedMediaType,
 )
-from omniroute.extensions import csrf
+from omniroute.extensions import compress, csrf
 from omniroute.formats.anthropic_messages import errors as anthropic_errors
 from omniroute.formats.gemini import errors as gemini_errors
 from omniroute.formats.ollama import errors as ollama_errors
@@ -59,6 +59,8 @@ Environ = dict[str, Any]
 
 CALLER: Final = "omniroute.caller"
 ACTOR: Final = "omniroute.actor"
+PAGE_ACTOR: Final = "omniroute.page_actor"
+"""Who asks for a page, in requests that the page makes of the API within the process; no client can set it."""
 REQUEST_ID: Final = "omniroute.request_id"
 CSRF_HEADER: Final = "HTTP_X_OMNIROUTE_CSRF"
 _ROUTE: Final = "omniroute.route"
@@ -80,7 +82,7 @@ _PAGE_HEADERS: Final = (
         "Content-Security-Policy",
         (
             "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
-            "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+            "connect-src 'self'; manifest-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
         ),
     ),
     ("X-Frame-Options", "DENY"),
@@ -134,6 +136,8 @@ class Guard:
         self._table: dict[str, MethodTable] = {}
         self._fixed: dict[str, str] = {}
         self._denied: dict[tuple[str, str], float] = {}
+        self.on_interrupted: Callable[[], WsgiResponse] | None = None
+        """Answers a form of ours that comes without a session; None leads it to the login page, and it is lost."""
 
     def init_app(self, app: Flask) -> None:
         """Attach the guard to an application; call :meth:`seal` when all its routes are registered."""
@@ -178,6 +182,7 @@ class Guard:
         self._begin(environ, route)
         if route is None:
             if rule is None:
+                self._recognise_on_page(environ)
                 return None  # Flask raises its 404 or 405 next
             raise NotFound
         if route.tier is Tier.C:
@@ -213,7 +218,8 @@ class Guard:
         """Give the request its identity and refuse it while the server goes down, or for an ambiguous path."""
         if _INTERNAL_PREFIX in "\n".join(environ):  # one search over all names costs a tenth of a loop
             drop_internal_headers(environ)
-        environ[REQUEST_ID] = new_id("req")
+        if PAGE_ACTOR not in environ:
+            environ[REQUEST_ID] = new_id("req")
         environ[_ROUTE] = route
         if self._is_draining() and (route is None or route.rule != "/healthz"):
             raise ServerDraining(retry_after_s=5.0)
@@ -268,8 +274,7 @@ class Guard:
     def _check_page(self, environ: Environ) -> WsgiResponse | None:
         actor = self._page_actor(environ)
         if actor is None:
-            place = "?next=" + _quoted(own_path(environ)) if environ["REQUEST_METHOD"] in _SAFE_METHODS else ""
-            response = redirect(environ.get("SCRIPT_NAME", "") + "/login" + place)
+            response = self._without_session(environ)
             if self._sessions.has_cookie(environ):
                 self._sessions.drop_cookie(response, environ)
             return response
@@ -280,18 +285,43 @@ class Guard:
             environ[_STARTED_COOKIE] = self._sessions.renewed(environ)
         return None
 
+    def _without_session(self, environ: Environ) -> WsgiResponse:
+        login = environ.get("SCRIPT_NAME", "") + "/login"
+        is_form = environ["REQUEST_METHOD"] not in _SAFE_METHODS
+        if "HTTP_HX_REQUEST" in environ:  # a block of a page that may hold a half-filled form: the page stays
+            return Response(status=HTTPStatus.UNAUTHORIZED)
+        if not is_form:
+            return redirect(login + "?next=" + _quoted(own_path(environ)))
+        if self.on_interrupted is None or not self._is_ours(environ):
+            return redirect(login)
+        return self.on_interrupted()
+
+    def _is_ours(self, environ: Environ) -> bool:
+        try:
+            self._check_origin(environ)
+        except PermissionDenied:
+            return False
+        return True
+
+    def _recognise_on_page(self, environ: Environ) -> None:
+        """Note who asks for a page that does not exist: the menu beside the error is for those who are logged in."""
+        if family_of(environ["PATH_INFO"]) is Family.PAGE:
+            actor = self._page_actor(environ)
+            if actor is not None:
+                environ[ACTOR] = actor
+
     def _page_actor(self, environ: Environ) -> Actor | None:
         return self._access.session_actor(environ) or self._access.anonymous_management(environ)
 
     def _check_management(self, environ: Environ, route: Route) -> None:
-        is_local = None
-        if route.tier is Tier.L:
-            is_local = self._access.reach.is_loopback(environ)
-            if not is_local:
-                denied = PermissionDenied("This route answers callers on the same host only.", code="local_only")
-                raise self._denial(environ, route, None, denied)
-        actor = self._access.authenticate_management(environ)
-        if actor is None and route.tier not in (Tier.X, Tier.L, Tier.S):
+        if route.tier is Tier.L and not self._access.reach.is_loopback(environ):
+            denied = PermissionDenied("This route answers callers on the same host only.", code="local_only")
+            raise self._denial(environ, route, None, denied)
+        page_actor: Actor | None = environ.get(PAGE_ACTOR)
+        actor = page_actor or self._access.authenticate_management(environ)
+        if route.tier in (Tier.X, Tier.L, Tier.S):
+            actor = None if actor is not None and actor.kind is ActorKind.ANONYMOUS else actor
+        elif actor is None:
             actor = self._access.anonymous_management(environ)
         if actor is None:
             if route.is_reduced or (route.is_open_on_loopback and self._access.reach.is_loopback(environ)):
@@ -316,7 +346,7 @@ class Guard:
                 "This route needs the dashboard, or a caller on the same host.", code="local_only"
             )
             raise self._denial(environ, route, actor, denied)
-        if environ["REQUEST_METHOD"] not in _SAFE_METHODS:
+        if environ["REQUEST_METHOD"] not in _SAFE_METHODS and page_actor is None:  # the page's own request was checked
             if is_session:
                 self._check_origin(environ, actor, route)
             elif actor.kind is ActorKind.ANONYMOUS:
@@ -396,6 +426,9 @@ class Guard:
         if response.mimetype == "text/html":
             for name, value in _PAGE_HEADERS:
                 headers[name] = value
+        if route is not None and route.family is Family.PAGE:
+            response.make_sequence()  # a file of ours is small, and what is streamed is not compressed
+            compress.after_request(response)
         if (route is None or route.tier is not Tier.P) or response.mimetype == "text/html":
             headers.setdefault("Cache-Control", "no-store")
         token = environ.get(_STARTED_COOKIE)
@@ -531,7 +564,7 @@ def render_error(error: OmniRouteError) -> Response:
         case Family.PAGE if _prefers_json(environ):
             return management_errors.render(error, number)
         case Family.PAGE:
-            page = render_template("error.html", error=error, request_id=number)
+            page = render_template("error.html", error=error, request_id=number, is_known=ACTOR in environ)
             response = Response(page, error.http_status, mimetype="text/html")
         case unknown:
             raise AssertionError(f"no dialect for {unknown}")

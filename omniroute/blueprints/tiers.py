@@ -8,99 +8,32 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final
 
 from werkzeug.routing import Map
 
+from omniroute.blueprints.page_tiers import PAGES
+from omniroute.blueprints.route import CHANGE, DELETE, GET, PATCH, POST, PUT, Family, Route, Tier
 from omniroute.errors import ConfigurationError
-from omniroute.services.access import Power
 
+__all__ = [
+    "GEMINI_BARE_PREFIX",
+    "GEMINI_LISTS",
+    "GEMINI_MOUNTS",
+    "INFERENCE_MOUNTS",
+    "OLLAMA_MOUNTS",
+    "PINNED_MESSAGES",
+    "ROUTES",
+    "Family",
+    "MethodTable",
+    "Route",
+    "Tier",
+    "family_of",
+    "inference_endpoints",
+    "shape",
+    "verify",
+]
 
-class Tier(StrEnum):
-    """Whom a route admits. The letters are those of the route lists in the documentation."""
-
-    P = "P"
-    """Anyone; the answer carries no configuration."""
-    C = "C"
-    """Inference callers: API key, environment key, keyless loopback where allowed, session with CSRF token."""
-    M_READ = "M:r"
-    M_WRITE = "M:w"
-    M_ADMIN = "M:a"
-    X = "X"
-    """Like M:a (or the row's power), and a credential is required even when login is switched off."""
-    L = "L"
-    """Loopback callers with admin power."""
-    S = "S"
-    """Starts processes: a dashboard session from anywhere, or admin power from loopback."""
-    T = "T"
-    """A single-use ticket that the view itself checks."""
-    D = "D"
-    """Dashboard page: a session, otherwise the login page."""
-
-
-class Family(StrEnum):
-    """Whose dialect the answers of a path speak."""
-
-    OPENAI = "openai"
-    ANTHROPIC = "anthropic"
-    GEMINI = "gemini"
-    OLLAMA = "ollama"
-    MANAGEMENT = "management"
-    PAGE = "page"
-    PLAIN = "plain"
-
-
-_POWER_OF_TIER: Final = {
-    Tier.M_READ: Power.READ,
-    Tier.M_WRITE: Power.WRITE,
-    Tier.M_ADMIN: Power.ADMIN,
-    Tier.X: Power.ADMIN,
-    Tier.L: Power.ADMIN,
-    Tier.S: Power.ADMIN,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """One row: methods at a rule, and what a caller needs there.
-
-    Attributes:
-        power: management power needed; by default that of the tier.
-        endpoint: name of an inference endpoint as keys list it in `allowedEndpoints`.
-        scope: key scope that opens an inference route instead of the inference scopes.
-        checks_origin: origin or CSRF token are checked although the tier asks for no credential.
-        is_reduced: a caller without any credential gets a reduced answer instead of 401.
-        is_open_on_loopback: a loopback caller needs no credential.
-        is_upload: its body is a file, which may be larger than other bodies.
-    """
-
-    methods: tuple[str, ...]
-    rule: str
-    tier: Tier
-    family: Family = Family.MANAGEMENT
-    power: Power | None = None
-    endpoint: str = ""
-    scope: str | None = None
-    checks_origin: bool = False
-    is_reduced: bool = False
-    is_open_on_loopback: bool = False
-    is_upload: bool = False
-
-    @property
-    def needed_power(self) -> Power | None:
-        """The management power that the row asks for; None where management power plays no part."""
-        return self.power if self.power is not None else _POWER_OF_TIER.get(self.tier)
-
-
-GET: Final = ("GET",)
-POST: Final = ("POST",)
-PUT: Final = ("PUT",)
-PATCH: Final = ("PATCH",)
-DELETE: Final = ("DELETE",)
-CHANGE: Final = ("PUT", "PATCH")
-"""PUT and PATCH are aliases of each other wherever one is listed."""
 
 INFERENCE_MOUNTS: Final = ("/v1", "/v1/v1", "/api/v1", "")
 """Where inference routes answer: as documented, doubled by clients that add the prefix, under `/api`, at the root."""
@@ -251,10 +184,12 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route(POST, "/api/combos/reorder", Tier.M_WRITE),
     Route(GET, "/api/combos/default", Tier.M_READ),
     Route(CHANGE, "/api/combos/default", Tier.M_WRITE),
+    Route(POST, "/api/combos/check", Tier.M_READ),
     Route(POST, "/api/combos/test", Tier.M_WRITE),
     Route(GET, "/api/combos/metrics", Tier.M_READ),
     Route(DELETE, "/api/combos/metrics", Tier.M_WRITE),
     Route(GET, "/api/combos/auto", Tier.M_READ),
+    Route(GET, "/api/combos/auto/<path:channel>/candidates", Tier.M_READ),
     Route(GET, "/api/combos/auto/<path:channel>", Tier.M_READ),
     Route(CHANGE, "/api/combos/auto/<path:channel>", Tier.M_WRITE),
     Route(GET, "/api/combos/<combo_id>", Tier.M_READ),
@@ -355,6 +290,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route(GET, "/api/usage/<connection_id>", Tier.M_READ),
     Route(GET, "/api/audit", Tier.M_READ),
     Route(GET, "/api/compliance/audit-log", Tier.M_READ),
+    Route(GET, "/api/audit/export", Tier.M_READ),
     Route(GET, "/api/audit/verify", Tier.M_READ),
     # operation
     Route(GET, "/api/telemetry/summary", Tier.M_READ),
@@ -373,13 +309,26 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route(GET, "/api/network/info", Tier.M_READ),
     Route(POST, "/api/restart", Tier.S),
     Route(POST, "/api/shutdown", Tier.S),
+    # coding tools: files of the host's user are another matter than what to write into them
+    Route(GET, "/api/cli-tools", Tier.M_READ),
+    Route(GET, "/api/cli-tools/<tool>/snippet", Tier.M_READ),
+    Route(GET, "/api/cli-tools/detect", Tier.L),
+    Route(POST, "/api/cli-tools/apply", Tier.L),
+    Route(DELETE, "/api/cli-tools/apply", Tier.L),
+    # translator
+    Route(GET, "/api/translator/formats", Tier.M_READ),
+    Route(POST, "/api/translator/detect", Tier.M_READ),
+    Route(POST, "/api/translator/translate", Tier.M_READ),
+    Route(POST, "/api/translator/transform-stream", Tier.M_READ),
+    Route(POST, "/api/translator/send", Tier.M_WRITE),
+    Route(POST, "/api/translator/bench", Tier.M_WRITE),
+    Route(GET, "/api/translator/history", Tier.M_READ),
+    Route(PUT, "/api/translator/history", Tier.M_WRITE),
     Route(GET, "/api/jobs", Tier.M_READ),
     Route(GET, "/api/jobs/<job_id>", Tier.M_READ),
     # description of all this
     Route(GET, "/api/openapi.json", Tier.M_READ),
     Route(GET, "/api/openapi/spec", Tier.M_READ),
-    Route(GET, "/docs/api", Tier.D, Family.PAGE),
-    Route(GET, "/docs/api/<tag>", Tier.D, Family.PAGE),
     # backups: what reveals or replaces everything has no anonymous form
     Route(GET, "/api/db-backups", Tier.M_ADMIN),
     Route(PUT, "/api/db-backups", Tier.M_ADMIN),
@@ -390,16 +339,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route(GET, "/api/db-backups/exportAll", Tier.X),
     Route(POST, "/api/db-backups/import", Tier.X, is_upload=True),
     Route(DELETE, "/api/db-backups/<backup_id>", Tier.M_ADMIN),
-    # pages
-    Route(GET, "/static/<path:filename>", Tier.P, Family.PAGE),
-    Route(GET, "/bootstrap/static/<path:filename>", Tier.P, Family.PAGE),
-    Route(GET, "/login", Tier.P, Family.PAGE),
-    Route(POST, "/login", Tier.P, Family.PAGE, checks_origin=True),
-    Route(POST, "/logout", Tier.P, Family.PAGE, checks_origin=True),
-    Route(GET, "/", Tier.P, Family.PAGE),
-    Route(GET, "/dashboard", Tier.D, Family.PAGE),
-    Route(GET, "/dashboard/requests", Tier.D, Family.PAGE),
-    Route(POST, "/dashboard/keys", Tier.D, Family.PAGE),
+    *PAGES,
 )
 
 _VARIABLE: Final = re.compile(r"<(?:([a-z_]+)(?:\([^)]*\))?:)?[A-Za-z_]\w*>")

@@ -28,6 +28,9 @@ class Tab(StrEnum):
     ADVANCED = "advanced"
 
 
+LANGUAGES: Final = ("en", "de", "es", "fr", "ja", "nl", "pt-BR", "zh-Hans")
+"""Languages of the dashboard, as BCP 47 tags."""
+
 FLAGS: Final = "flags"
 """The section of the feature flags."""
 
@@ -223,6 +226,45 @@ _ROWS: Final = (
         "Colours of the dashboard for visitors who have not chosen.",
         "system",
         choices=("system", "light", "dark"),
+    ),
+    Definition(
+        Tab.APPEARANCE,
+        "language",
+        Kind.WORD,
+        "Language of the dashboard for visitors who have not chosen; auto: what their browser asks for.",
+        "auto",
+        choices=("auto", *LANGUAGES),
+    ),
+    Definition(
+        Tab.APPEARANCE,
+        "accent",
+        Kind.WORD,
+        "Colour of buttons, links and marks.",
+        "blue",
+        choices=("blue", "teal", "violet", "rose", "amber"),
+    ),
+    Definition(
+        Tab.APPEARANCE,
+        "density",
+        Kind.WORD,
+        "How much room rows and panels take.",
+        "comfortable",
+        choices=("comfortable", "compact"),
+    ),
+    Definition(
+        Tab.APPEARANCE,
+        "hiddenMenuItems",
+        Kind.WORDS,
+        "Names of pages that the menu leaves out; they stay reachable by address and search.",
+        (),
+        maximum=40,
+    ),
+    Definition(
+        Tab.APPEARANCE,
+        "blurEmails",
+        Kind.FLAG,
+        "Whether e-mail addresses of accounts are blurred until they are clicked.",
+        True,
     ),
     Definition(
         Tab.APPEARANCE,

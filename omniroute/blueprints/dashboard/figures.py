@@ -1,50 +1,62 @@
-"""Numbers as pages show them: what is unknown is a dash, never a zero."""
+"""Numbers as pages show them, in the language of the page: what is unknown is a dash, never a zero."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, Final
 
+from babel.numbers import format_compact_decimal, format_currency, format_decimal, format_percent
+from flask_babel import get_locale, ngettext
+from flask_babel import gettext as _
 from markupsafe import Markup
 
-_UNKNOWN: Final = "–"
-_THIN_SPACE: Final = "\u202f"
+UNKNOWN: Final = "–"
+_ONE_CENT: Final = 0.01
+_KIB: Final = 1024
 
 
-def grouped(value: int | None) -> str:
-    """Return a whole number with its thousands apart."""
-    return _UNKNOWN if value is None else f"{value:,}".replace(",", _THIN_SPACE)
+def grouped(value: float | None) -> str:
+    """Return a number with its thousands apart."""
+    return UNKNOWN if value is None else format_decimal(value, locale=get_locale())
 
 
-def short(value: int | None) -> str:
-    """Return a large number in three digits and a letter."""
+def short(value: float | None) -> str:
+    """Return a large number in three digits and a letter or word."""
     if value is None:
-        return _UNKNOWN
-    for size, letter in ((10**9, "B"), (10**6, "M"), (10**3, "k")):
-        if value >= size:
-            scaled = value / size
-            return f"{scaled:.0f}{letter}" if scaled >= 100 else f"{scaled:.1f}{letter}"
-    return str(value)
+        return UNKNOWN
+    digits = 1 if abs(value) >= 1000 else 0
+    return format_compact_decimal(value, format_type="short", locale=get_locale(), fraction_digits=digits)
 
 
-def percent(value: float | None) -> str:
+def percent(value: float | None, digits: int = 1) -> str:
     """Return a share; never rounded up to a full hundred."""
     if value is None:
-        return _UNKNOWN
-    if value >= 1.0:
-        return "100%"
-    return f"{min(value * 100, 99.9):.1f}%"
+        return UNKNOWN
+    below = 1.0 - 10.0 ** (-digits - 2)
+    shown = value if value >= 1.0 else min(value, below)
+    return format_percent(shown, format="#,##0.#%" if digits else "#,##0%", locale=get_locale())
+
+
+def money(value: float | None, digits: int | None = None) -> str:
+    """Return an amount in US dollars: two digits, four below a cent, so that little is not shown as nothing."""
+    if value is None:
+        return UNKNOWN
+    places = digits if digits is not None else 4 if 0 < abs(value) < _ONE_CENT else 2
+    if 0 < abs(value) < 10**-places / 2:
+        return "<\u2009" + money(10.0**-places, places)
+    return format_currency(value, "USD", format="¤#,##0." + "0" * places, locale=get_locale(), currency_digits=False)
 
 
 def duration(milliseconds: float | None) -> str | Markup:
     """Return a time span in the unit that fits it."""
     if milliseconds is None:
-        return _UNKNOWN
+        return UNKNOWN
+    locale = get_locale()
     if milliseconds < 1000:
-        return Markup("{} <small>ms</small>").format(f"{milliseconds:.0f}")
-    return Markup("{} <small>s</small>").format(
-        f"{milliseconds / 1000:.2f}" if milliseconds < 10_000 else f"{milliseconds / 1000:.0f}"
-    )
+        return Markup("{} <small>ms</small>").format(format_decimal(round(milliseconds), locale=locale))
+    seconds = milliseconds / 1000
+    pattern = "#,##0.00" if seconds < 10 else "#,##0"
+    return Markup("{} <small>s</small>").format(format_decimal(seconds, format=pattern, locale=locale))
 
 
 def uptime(seconds: float) -> str:
@@ -52,21 +64,46 @@ def uptime(seconds: float) -> str:
     minutes = int(seconds // 60)
     days, hours = minutes // 1440, minutes // 60 % 24
     if days:
-        return f"{days} d {hours} h"
+        return _("%(days)d d %(hours)d h", days=days, hours=hours)
     if hours:
-        return f"{hours} h {minutes % 60} min"
-    return f"{minutes} min" if minutes else f"{int(seconds)} s"
+        return _("%(hours)d h %(minutes)d min", hours=hours, minutes=minutes % 60)
+    return _("%(minutes)d min", minutes=minutes) if minutes else _("%(seconds)d s", seconds=int(seconds))
+
+
+def size(count: float | None) -> str:
+    """Return a number of bytes in the unit that fits it."""
+    if count is None:
+        return UNKNOWN
+    value = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < _KIB or unit == "GiB":
+            break
+        value /= _KIB
+    pattern = "#,##0.0" if unit != "B" and value < 100 else "#,##0"
+    return f"{format_decimal(value, format=pattern, locale=get_locale())} {unit}"
 
 
 def counted(value: int, noun: str) -> str:
-    """Return a number with its noun in the right form."""
-    return f"{grouped(value)} {noun}" + ("" if value == 1 else "s")
+    """Return a number with its noun in the right form; the nouns are those that pages count."""
+    forms: dict[str, Callable[[], str]] = {
+        "connection": lambda: ngettext("%(num)s connection", "%(num)s connections", value),
+        "request": lambda: ngettext("%(num)s request", "%(num)s requests", value),
+        "model": lambda: ngettext("%(num)s model", "%(num)s models", value),
+        "key": lambda: ngettext("%(num)s key", "%(num)s keys", value),
+        "attempt": lambda: ngettext("%(num)s attempt", "%(num)s attempts", value),
+        "target": lambda: ngettext("%(num)s target", "%(num)s targets", value),
+    }
+    return forms[noun]()
 
 
 FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "grouped": grouped,
     "short": short,
     "percent": percent,
+    "money": money,
     "duration": duration,
+    "size": size,
+    "uptime": uptime,
     "counted": counted,
 }
+"""The forms of the pages."""

@@ -7,18 +7,21 @@ from datetime import timedelta
 from hashlib import sha256
 from importlib.metadata import version as version_of
 from typing import Any, Final
+from urllib.parse import urlencode
 
-from flask import Flask, Request, url_for
+from flask import Flask, Request, g, request, url_for
 from flask_bootstrap import Bootstrap5
 from flask_login import UserMixin, current_user
 
 from omniroute import __version__
-from omniroute.blueprints.dashboard import figures
+from omniroute.blueprints.dashboard import figures, frame, languages, page_texts
 from omniroute.blueprints.guard import ACTOR
-from omniroute.extensions import login_manager
+from omniroute.container import container
+from omniroute.extensions import compress, login_manager
 from omniroute.services.access import Actor, ActorKind
 
 FORM_LIFETIME_S: Final = 12 * 3600
+_ICONS: Final = frozenset({"icon", "mark"})
 _BOOTSTRAP_VERSION: Final = version_of("Bootstrap-Flask")
 STATIC_LIFETIME: Final = timedelta(days=365)
 
@@ -60,12 +63,46 @@ def init_app(app: Flask, *, signing_key: bytes, base_path: str = "", is_cookie_s
         WTF_CSRF_TIME_LIMIT=FORM_LIFETIME_S,
         WTF_CSRF_FIELD_NAME="csrf_token",
     )
-    Bootstrap5(app)
-    _attach_login(app)
-    app.jinja_env.filters.update(figures.FILTERS)
-    app.jinja_env.globals.update(asset=asset, bootstrap_css=bootstrap_css, version=__version__)
     app.jinja_env.trim_blocks = True
     app.jinja_env.lstrip_blocks = True
+    Bootstrap5(app)
+    _attach_login(app)
+    _attach_compression(app)
+    languages.init_app(app)
+    frame.init_app(app)
+    app.jinja_env.filters.update(figures.FILTERS)
+    app.jinja_env.globals.update(
+        asset=asset,
+        bootstrap_css=bootstrap_css,
+        version=__version__,
+        page_texts=page_texts.all_texts,
+        with_query=with_query,
+        ui=_Parts(app),
+    )
+
+
+class _Parts:
+    """The macros of `_ui.html` as attributes, for templates and for blocks that are rendered alone."""
+
+    def __init__(self, app: Flask) -> None:
+        self._app = app
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _ICONS:
+            return getattr(self._app.jinja_env.get_template("_icons.html").module, name)
+        module = g.get("page_parts")
+        if module is None:
+            blurs = container().in_force.value("appearance", "blurEmails")
+            template = self._app.jinja_env.get_template("_ui.html")
+            module = g.page_parts = template.make_module({"request": request, "blurs_emails": blurs})
+        return getattr(module, name)
+
+
+def with_query(**changes: Any) -> str:
+    """Return the address of the current page with parameters of its query changed; None leaves one out."""
+    query = {**request.args.to_dict(flat=False), **{name: [value] for name, value in changes.items()}}
+    given = [(name, one) for name, values in query.items() for one in values if one is not None and one != ""]
+    return request.script_root + request.path + ("?" + urlencode(given) if given else "")
 
 
 def asset(name: str) -> str:
@@ -84,6 +121,17 @@ def _attach_login(app: Flask) -> None:
     login_manager.request_loader(_visitor_of)
     app.login_manager = login_manager  # type: ignore[attr-defined]
     app.context_processor(_with_current_user)
+
+
+def _attach_compression(app: Flask) -> None:
+    """Prepare what the guard compresses pages and their files with."""
+    app.config.update(
+        COMPRESS_REGISTER=False,
+        COMPRESS_STREAMS=False,
+        COMPRESS_ALGORITHM=["br", "gzip"],
+        COMPRESS_MIMETYPES=["text/html", "text/css", "text/javascript", "application/json", "image/svg+xml"],
+    )
+    compress.init_app(app)
 
 
 def _visitor_of(request: Request) -> Visitor | None:

@@ -1,0 +1,76 @@
+"""In which language a page is written: the visitor's choice, the server's setting, or what the browser asks for."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from babel import Locale
+from flask import Flask, request
+from flask_babel import Babel, get_locale
+
+from omniroute.container import container
+from omniroute.services.setting_definitions import LANGUAGES
+
+COOKIE: Final = "omniroute_language"
+COOKIE_LIFETIME_S: Final = 365 * 86400
+NAMES: Final = {
+    "en": "English",
+    "de": "Deutsch",
+    "es": "Español",
+    "fr": "Français",
+    "ja": "日本語",
+    "nl": "Nederlands",
+    "pt-BR": "Português (Brasil)",
+    "zh-Hans": "简体中文",
+}
+"""The languages by their own names."""
+
+_AUTO: Final = "auto"
+_ALSO_ASKED_AS: Final = {"pt": "pt-BR", "zh": "zh-Hans", "zh-cn": "zh-Hans", "zh-sg": "zh-Hans"}
+
+
+def init_app(app: Flask) -> None:
+    """Have pages of an application speak the language of who reads them."""
+    Babel(app, default_locale="en", default_timezone="UTC", locale_selector=_chosen)
+    app.jinja_env.globals.update(page_language=tag, page_direction=direction, languages=NAMES)
+
+
+def tag() -> str:
+    """Return the language of the current page as a BCP 47 tag."""
+    return str(get_locale() or "en").replace("_", "-")
+
+
+def direction() -> str:
+    """Return the direction in which the language of the current page is written."""
+    locale = get_locale()
+    return locale.text_direction if locale is not None else "ltr"
+
+
+def _chosen() -> str:
+    return locale_name(_wanted())
+
+
+def locale_name(language: str) -> str:
+    """Return the name that Babel has for a language tag."""
+    return str(Locale.parse(language, sep="-"))
+
+
+def _wanted() -> str:
+    chosen = request.cookies.get(COOKIE)
+    if chosen in LANGUAGES:
+        return chosen
+    usual = str(container().in_force.value("appearance", "language"))
+    return usual if usual != _AUTO else _asked_for()
+
+
+def _asked_for() -> str:
+    """Return the first language of the browser that there is, by its whole tag or by its language alone."""
+    by_name = {language.lower(): language for language in LANGUAGES}
+    for asked, quality in request.accept_languages:
+        name = asked.lower()
+        found = by_name.get(name) or _ALSO_ASKED_AS.get(name)
+        base = name.partition("-")[0]
+        found = found or by_name.get(base) or _ALSO_ASKED_AS.get(base)
+        if found is not None and quality > 0:
+            return found
+    return "en"

@@ -1,0 +1,98 @@
+// Lists whose rows can be dragged into another order. The order is that of the hidden fields in the rows; buttons that
+// move a row up or down work by the keyboard. A list with data-reorder="submit" sends its form after each move.
+const { say, toast } = window.omniroute;
+
+const ready = new WeakSet();
+
+function rows(list) {
+  return [...list.children].filter((row) => row.matches("[data-row]"));
+}
+
+function settle(list, row) {
+  const all = rows(list);
+  const place = all.indexOf(row) + 1;
+  let live = document.getElementById("reorder-said");
+  if (!live) {
+    live = document.createElement("p");
+    live.id = "reorder-said";
+    live.className = "visually-hidden";
+    live.setAttribute("aria-live", "polite");
+    document.body.append(live);
+  }
+  live.textContent = say("moved", { name: row.dataset.row, place, total: all.length });
+  all.forEach((one, at) => {
+    const up = one.querySelector('[data-move="up"]');
+    const down = one.querySelector('[data-move="down"]');
+    if (up) up.disabled = at === 0;
+    if (down) down.disabled = at === all.length - 1;
+  });
+  list.dispatchEvent(new CustomEvent("reordered", { bubbles: true }));
+  if (list.dataset.reorder === "submit") save(list);
+}
+
+async function save(list) {
+  const form = list.closest("form");
+  try {
+    const answer = await fetch(form.action, { method: "POST", body: new FormData(form), headers: { "HX-Request": "true" } });
+    if (!answer.ok) throw new Error(String(answer.status));
+    toast(say("order_saved"));
+  } catch (refused) {
+    toast(say("failed"), "danger");
+  }
+}
+
+function prepareList(list) {
+  let dragged = null;
+  const hasChanged = { now: false };
+
+  list.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-move]");
+    if (!button) return;
+    event.preventDefault();
+    const row = button.closest("[data-row]");
+    const other = button.dataset.move === "up" ? row.previousElementSibling : row.nextElementSibling;
+    if (!other || !other.matches("[data-row]")) return;
+    if (button.dataset.move === "up") other.before(row); else other.after(row);
+    settle(list, row);
+    (button.disabled ? row.querySelector("[data-move]:not(:disabled)") : button)?.focus();
+  });
+
+  list.addEventListener("pointerdown", (event) => {
+    const handle = event.target.closest("[data-handle]");
+    if (!handle || event.button !== 0) return;
+    dragged = handle.closest("[data-row]");
+    dragged.classList.add("is-dragged");
+    handle.setPointerCapture(event.pointerId);
+    event.preventDefault();
+  });
+
+  list.addEventListener("pointermove", (event) => {
+    if (!dragged) return;
+    const over = document.elementFromPoint(event.clientX, event.clientY)?.closest("[data-row]");
+    if (!over || over === dragged || over.parentElement !== list) return;
+    const box = over.getBoundingClientRect();
+    const isBefore = rows(list).indexOf(over) < rows(list).indexOf(dragged);
+    if (isBefore && event.clientY < box.top + box.height * 0.7) { over.before(dragged); hasChanged.now = true; }
+    else if (!isBefore && event.clientY > box.top + box.height * 0.3) { over.after(dragged); hasChanged.now = true; }
+  });
+
+  function drop() {
+    if (!dragged) return;
+    const row = dragged;
+    dragged = null;
+    row.classList.remove("is-dragged");
+    if (hasChanged.now) settle(list, row);
+    hasChanged.now = false;
+  }
+  list.addEventListener("pointerup", drop);
+  list.addEventListener("pointercancel", drop);
+}
+
+export function prepare(scope) {
+  for (const list of scope.querySelectorAll("[data-reorder]")) {
+    if (ready.has(list)) continue;
+    ready.add(list);
+    for (const handle of list.querySelectorAll("[data-handle]")) handle.hidden = false;
+    prepareList(list);
+  }
+}

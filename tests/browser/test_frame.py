@@ -1,0 +1,93 @@
+"""What surrounds every page: menu, search, palette, themes, languages, and what happens when a session ends."""
+
+from __future__ import annotations
+
+import re
+
+from playwright.sync_api import expect
+
+from tests.browser.visitors import PHONE, Visitors
+from tests.e2e.processes import PASSWORD, Server
+
+
+def test_home_is_usable_by_all(visitors: Visitors) -> None:
+    visitors.look_everywhere("/dashboard")
+
+
+def test_the_login_is_usable_by_all_and_leads_on(visitors: Visitors) -> None:
+    page = visitors.visit("/dashboard/account", is_logged_in=False)
+    visitors.look(page)
+    page.get_by_label("Password", exact=True).fill("not the password")
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_role("alert")).to_contain_text("The password is not right.")
+    page.get_by_role("button", name="Show the password").click()
+    expect(page.get_by_label("Password", exact=True)).to_have_attribute("type", "text")
+    page.get_by_label("Password", exact=True).fill(PASSWORD)
+    page.get_by_role("button", name="Log in").click()
+    expect(page).to_have_url(re.compile("/dashboard/account$"))
+
+
+def test_the_palette_goes_where_it_is_told(visitors: Visitors) -> None:
+    page = visitors.visit("/dashboard/account")
+    page.keyboard.press("Control+k")
+    palette = page.get_by_role("dialog").get_by_role("combobox")
+    palette.fill("hom")
+    expect(page.get_by_role("dialog").get_by_role("option").first).to_contain_text("Home")
+    visitors.look(page)
+    palette.press("Enter")
+    expect(page).to_have_url(re.compile("/dashboard$"))
+
+
+def test_the_search_works_without_a_script(visitors: Visitors) -> None:
+    page = visitors.visit("/dashboard", has_script=False)
+    page.get_by_role("searchbox").fill("home")
+    page.get_by_role("searchbox").press("Enter")
+    page.get_by_role("main").get_by_role("link", name="Home").click()
+    expect(page).to_have_url(re.compile("/dashboard$"))
+
+
+def test_the_menu_of_a_phone_opens_and_closes(visitors: Visitors) -> None:
+    page = visitors.visit("/dashboard/account", width=PHONE)
+    home = page.get_by_label("Pages of the dashboard").get_by_role("link", name="Home")
+    expect(home).not_to_be_visible()
+    page.get_by_role("checkbox", name="Menu").check(force=True)
+    expect(home).to_be_visible()
+    visitors.look(page)
+    page.keyboard.press("Escape")
+    expect(home).not_to_be_visible()
+
+
+def test_the_theme_is_remembered(visitors: Visitors) -> None:
+    page = visitors.visit("/dashboard")
+    page.get_by_role("button", name="Dark").click()
+    expect(page.locator("html")).to_have_attribute("data-bs-theme", "dark")
+    page.reload()
+    expect(page.locator("html")).to_have_attribute("data-bs-theme", "dark")
+
+
+def test_the_language_is_the_browsers_until_another_is_chosen(visitors: Visitors) -> None:
+    page = visitors.visit("/dashboard", language="de-AT")
+    expect(page.locator("html")).to_have_attribute("lang", "de")
+    page.locator("summary.tool").click()
+    page.locator("#language").select_option("ja")
+    expect(page.locator("html")).to_have_attribute("lang", "ja")
+    plain = visitors.visit("/dashboard", has_script=False)
+    plain.locator("summary.tool").click()
+    plain.locator("#language").select_option("nl")
+    plain.locator("noscript button").click()
+    expect(plain.locator("html")).to_have_attribute("lang", "nl")
+
+
+def test_a_form_outlives_its_session(visitors: Visitors, server: Server) -> None:
+    page = visitors.visit("/dashboard/account")
+    page.context.clear_cookies()
+    page.get_by_label("Present password").fill(PASSWORD)
+    page.get_by_label("New password", exact=True).fill("another-good-password-2")
+    page.get_by_label("New password again").fill("another-good-password-2")
+    page.get_by_role("button", name="Change the password").click()
+    expect(page.get_by_role("alert")).to_contain_text("The session has ended.")
+    assert PASSWORD not in page.content()
+    page.get_by_label("Password", exact=True).fill(PASSWORD)
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("You are logged in again")
+    assert server.api("GET", "/api/auth/status")["authenticated"]
