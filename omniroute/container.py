@@ -25,9 +25,11 @@ if TYPE_CHECKING:
     from omniroute.services.arbiter import Arbiter
     from omniroute.services.audit import Audit
     from omniroute.services.backups import Backups
+    from omniroute.services.body_capture import BodyCapture
     from omniroute.services.budgets import Budgets
     from omniroute.services.candidates import Candidates
     from omniroute.services.chains import Chains
+    from omniroute.services.client_tools import ClientTools
     from omniroute.services.combo_reports import ComboReports
     from omniroute.services.combos import Combos
     from omniroute.services.configuration import Configuration
@@ -74,6 +76,10 @@ if TYPE_CHECKING:
     from omniroute.services.telemetry import StickySessions, Telemetry
     from omniroute.services.together import Parts
     from omniroute.services.token_limits import TokenLimits
+    from omniroute.services.translator import Translator
+    from omniroute.services.translator_bench import Bench
+    from omniroute.services.translator_history import History
+    from omniroute.services.translator_send import ChatTester
     from omniroute.services.usage import Usage
     from omniroute.settings import Settings
     from omniroute.storage.database import Database
@@ -140,6 +146,7 @@ class Container:
     in_flight: InFlight
     jobs: Jobs
     retention: Retention
+    body_capture: BodyCapture
     decisions: Decisions
     health: Health
     telemetry: Telemetry
@@ -159,6 +166,11 @@ class Container:
     transport: RoutedTransport
     metrics: Metrics | NoMetrics
     login: Login
+    translator: Translator
+    chat_tester: ChatTester
+    bench: Bench
+    translator_history: History
+    client_tools: ClientTools
 
 
 def container() -> Container:

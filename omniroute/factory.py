@@ -16,8 +16,8 @@ import gevent
 from flask import Flask
 
 from omniroute import __version__, logging_setup
-from omniroute.blueprints import guard as guards
 from omniroute.blueprints import dashboard, liveness, openapi
+from omniroute.blueprints import guard as guards
 from omniroute.blueprints.dashboard import api_pages, login
 from omniroute.blueprints.inference import chat, counting, decisions, me, responses
 from omniroute.blueprints.inference import models as inference_models
@@ -95,6 +95,7 @@ from omniroute.services.analytics import Analytics
 from omniroute.services.arbiter import Arbiter
 from omniroute.services.audit import Audit
 from omniroute.services.backups import Backups
+from omniroute.services.body_capture import BodyCapture
 from omniroute.services.budgets import BudgetEvents, Budgets
 from omniroute.services.candidates import Candidates
 from omniroute.services.catch_up import CatchUp
@@ -160,6 +161,7 @@ from omniroute.services.translator_history import History
 from omniroute.services.translator_send import ChatTester
 from omniroute.services.usage import Usage
 from omniroute.settings import Level, Settings
+from omniroute.storage.body_files import BodyFiles
 from omniroute.storage.database import Database, url_of
 from omniroute.storage.ledger import Ledger
 from omniroute.storage.log_writer import LogWriter
@@ -364,6 +366,18 @@ def _container(settings: Settings) -> Container:  # noqa: PLR0915 -- a list of p
         admission=admission,
     )
     _following(snapshots, SettingEffects(in_force, inference, started_with=settings))
+    bodies = BodyFiles(settings.data_dir / "bodies")
+    body_capture = _following(
+        snapshots,
+        BodyCapture(
+            bodies,
+            inference=inference,
+            settings=lambda: in_force.current,
+            now=time.time,
+            sleep=time.sleep,
+            spawn=gevent.spawn if is_cooperative() else None,
+        ),
+    )
     prober = Prober(transport=transport, now=time.time, monotonic=time.monotonic, pause=lambda: time.sleep(0))
     model_lists = _following(
         snapshots,
@@ -430,6 +444,7 @@ def _container(settings: Settings) -> Container:  # noqa: PLR0915 -- a list of p
         },
         on_crossing=budget_events.crossed,
         current=lambda: in_force.current,
+        bodies=bodies,
     )
     runtime = settings.data_dir / "runtime"
     encryption_keys = EncryptionKeys(settings=settings, database=database, audit=audit)
@@ -651,7 +666,10 @@ def _container(settings: Settings) -> Container:  # noqa: PLR0915 -- a list of p
         reconciliation=Reconciliation(database=database, directories=directories, rest=lambda: time.sleep(0)),
         usage=usage_of_requests,
         analytics=Analytics(database=database, snapshots=snapshots, now=time.time),
-        retention=Retention(settings=lambda: in_force.current, database=database, now=time.time, sleep=time.sleep),
+        retention=Retention(
+            settings=lambda: in_force.current, database=database, bodies=bodies, now=time.time, sleep=time.sleep
+        ),
+        body_capture=body_capture,
         in_flight=InFlight(
             runtime / "in-flight",
             runs=lambda: active_runs(inference),
@@ -677,6 +695,7 @@ def _container(settings: Settings) -> Container:  # noqa: PLR0915 -- a list of p
             monotonic=time.monotonic,
             started_at=time.time(),
             log_state=request_log.stats,
+            body_state=body_capture.stats,
             audit_failures=lambda: audit.failed_writes,
             jobs=maintenance.last_runs,
             intervals=maintenance.intervals,

@@ -545,6 +545,23 @@ class Settings:
     call_log_max_rows: int = _set_by(
         "CALL_LOG_MAX_ROWS", _int(1, 1_000_000_000), 100_000, Section.STORAGE, "Rows of the request log that are kept."
     )
+    call_log_capture_bodies: str = _set_by(
+        "CALL_LOG_CAPTURE_BODIES",
+        _choice("off", "errors", "all"),
+        "off",
+        Section.STORAGE,
+        "Of which requests bodies are kept: of none, of those that failed, or of all.",
+    )
+    body_retention_days: int = _set_by(
+        "BODY_RETENTION_DAYS", _days(1), 3, Section.STORAGE, "Age at which captured bodies are deleted."
+    )
+    body_max_bytes: int = _set_by(
+        "BODY_MAX_BYTES",
+        _size(1 << 20),
+        1 << 30,
+        Section.STORAGE,
+        "Room for captured bodies; the oldest are deleted for new ones.",
+    )
     usage_hourly_retention_days: int = _set_by(
         "USAGE_HOURLY_RETENTION_DAYS", _days(1), 90, Section.STORAGE, "Age at which sums of usage by hour are deleted."
     )
@@ -625,6 +642,13 @@ class Settings:
         False,
         Section.SECURITY,
         "API keys made from now on are also kept encrypted, so that an admin can see them again.",
+    )
+    cli_allow_config_writes: bool = _set_by(
+        "CLI_ALLOW_CONFIG_WRITES",
+        _BOOL,
+        False,
+        Section.SECURITY,
+        "Admins on this machine may let the server write configuration files of coding tools of its own user.",
     )
     auth_cookie_secure: bool = _set_by(
         "AUTH_COOKIE_SECURE", _BOOL, False, Section.SECURITY, "Always mark the session cookie Secure."

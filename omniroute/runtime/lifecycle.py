@@ -125,6 +125,7 @@ def stop(app: Flask) -> None:  # noqa: ARG001 -- a hook
     with suppress(OmniRouteError):  # a few hits of aliases are worth no delay
         life.container.alias_hits.flush()
     life.container.request_log.stop()
+    life.container.body_capture.stop()
     if isinstance(life.container.metrics, Metrics):
         life.container.metrics.flush()
     life.container.transport.http.close()

@@ -104,6 +104,7 @@ def list_entries(
     request_id: str | None = None,
     since: float | None = None,
     until: float | None = None,
+    before_seq: int | None = None,
     limit: int = 50,
     offset: int = 0,
 ) -> tuple[tuple[AuditEntry, ...], int]:
@@ -118,6 +119,7 @@ def list_entries(
         request_id: the request that it came with.
         since: first time, inclusive.
         until: last time, exclusive.
+        before_seq: only rows that are older than the one with this number.
         limit: rows at most.
         offset: rows to skip.
     """
@@ -134,6 +136,8 @@ def list_entries(
         conditions.append(TABLE.c.time >= since)
     if until is not None:
         conditions.append(TABLE.c.time < until)
+    if before_seq is not None:
+        conditions.append(TABLE.c.seq < before_seq)
     page = select(TABLE).where(*conditions).order_by(TABLE.c.seq.desc()).limit(limit).offset(offset)
     total = sql.execute(select(func.count()).select_from(TABLE).where(*conditions)).scalar_one()
     return tuple(_entry(row) for row in sql.execute(page).mappings()), total
@@ -186,6 +190,16 @@ def prune(sql: Sql, *, before: float, keep: int, now: float) -> int:
     value = {"seq": cut.seq, "hash": bytes(cut.row_hash).hex()}
     settings.put(sql, *_ANCHOR, value, changed_by="system", now=now)
     return sql.execute(TABLE.delete().where(TABLE.c.seq <= cut.seq)).rowcount
+
+
+def count_before(sql: Sql, *, before: float, keep: int) -> int:
+    """Return how many rows :func:`prune` would remove."""
+    newest = sql.execute(select(func.max(TABLE.c.seq))).scalar() or 0
+    old = (TABLE.c.time < before, TABLE.c.seq <= newest - keep)
+    last = sql.execute(select(func.max(TABLE.c.seq)).where(*old)).scalar()
+    if last is None:
+        return 0
+    return sql.execute(select(func.count()).select_from(TABLE).where(TABLE.c.seq <= last)).scalar() or 0
 
 
 def _digest(previous: bytes, row: Mapping[str, Any] | RowMapping) -> bytes:

@@ -77,6 +77,11 @@ def delete_before(sql: Sql, before: float) -> int:
     return sql.execute(TABLE.delete().where(TABLE.c.fetched_at < before)).rowcount
 
 
+def count_before(sql: Sql, before: float) -> int:
+    """Return how many readings are from before a time."""
+    return sql.execute(select(func.count()).select_from(TABLE).where(TABLE.c.fetched_at < before)).scalar() or 0
+
+
 def prune(sql: Sql, now: float) -> int:
     """Remove what is too old, too many, or of connections that are no more; the newest of each window stays."""
     is_there = exists().where(_CONNECTIONS.c.id == TABLE.c.connection_id)

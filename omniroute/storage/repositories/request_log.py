@@ -411,6 +411,11 @@ def prune(sql: Sql, *, before: float, max_rows: int | None, batch: int = 1000) -
     return sql.execute(TABLE.delete().where(TABLE.c.request_id.in_(chosen.scalar_subquery()))).rowcount
 
 
+def count_before(sql: Sql, before: float) -> int:
+    """Return how many rows are older than `before`."""
+    return sql.execute(select(func.count()).select_from(TABLE).where(TABLE.c.time < before)).scalar() or 0
+
+
 def _record(row: RowMapping) -> RequestRecord:
     record = RequestRecord(**{name: row[name] for name in _PLAIN})
     record.stream = bool(row["stream"])

@@ -119,6 +119,7 @@ class Narrowed:
     api_key_id: str | None = None
     provider: str | None = None
     model: str | None = None
+    combo_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,7 +274,7 @@ def _within(table: Table, start: int, end: int | None, narrowed: Narrowed) -> li
     conditions: list[ColumnElement[bool]] = [table.c.bucket >= start]
     if end is not None:
         conditions.append(table.c.bucket < end)
-    for name in ("api_key_id", "provider", "model"):
+    for name in ("api_key_id", "provider", "model", "combo_id"):
         value = getattr(narrowed, name)
         if value is not None:
             conditions.append(table.c[name] == value)
@@ -301,6 +302,12 @@ def prune(sql: Sql, *, hourly_before: float, daily_before: float, batch: int = 1
         if oldest is not None:
             _rebuild_month(sql, oldest - oldest % MONTH_S)
     return removed + days
+
+
+def count_before(sql: Sql, before: float) -> int:
+    """Return how many sums of hours and days are older than `before`."""
+    counts = (select(func.count()).select_from(table).where(table.c.bucket < before) for table in (HOURLY, DAILY))
+    return sum(sql.execute(count).scalar() or 0 for count in counts)
 
 
 def _prune(sql: Sql, table: Table, before: float, batch: int) -> int:
