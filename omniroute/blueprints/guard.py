@@ -427,7 +427,7 @@ class Guard:
             for name, value in _PAGE_HEADERS:
                 headers[name] = value
         if route is not None and route.family is Family.PAGE:
-            response.make_sequence()  # a file of ours is small, and what is streamed is not compressed
+            _read_whole(response)
             compress.after_request(response)
         if (route is None or route.tier is not Tier.P) or response.mimetype == "text/html":
             headers.setdefault("Cache-Control", "no-store")
@@ -626,6 +626,15 @@ def safe_next(target: str | None, default: str) -> str:
     if any(ord(character) < 0x21 or character == "\\" for character in target):
         return default
     return target
+
+
+def _read_whole(response: Response) -> None:
+    """Read what a file of ours holds: it is small, and what is streamed is not compressed."""
+    if not response.is_sequence:
+        body = response.response
+        response.make_sequence()
+        if hasattr(body, "close"):
+            body.close()
 
 
 def _quoted(text: str) -> str:

@@ -292,6 +292,7 @@ _NOUNS: Final = {
     "telemetry": "health",
     "db-backups": "backups",
     "cli": "access tokens",
+    "cli-tools": "coding tools",
     "policies": "auth",
 }
 """Nouns that stand under another one's tag."""

@@ -52,6 +52,8 @@ TAGS: Final[Mapping[str, str]] = {
     "logs": "What the server wrote, and exports of the request log.",
     "audit": "What people did.",
     "sessions": "Conversations that stay with an account.",
+    "translator": "Formats turned into one another, requests with every stage shown, and the test bench.",
+    "coding tools": "What coding tools need to use the gateway, and setting up those of the server's own host.",
     "jobs": "Long work and how far it is.",
     "backups": "Copies of the database.",
     "system": "The server itself.",
@@ -76,6 +78,7 @@ PATH_PARAMETERS: Final[Mapping[str, str]] = {
     "responseId": "Id of a response.",
     "sessionId": "Id of a session.",
     "tokenId": "Id or name of an access token, or how one begins.",
+    "tool": "Id of a coding tool.",
 }
 
 HEADERS: Final[Mapping[str, str]] = {

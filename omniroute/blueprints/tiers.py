@@ -251,6 +251,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     # resilience
     Route(GET, "/api/resilience", Tier.M_READ),
     Route(CHANGE, "/api/resilience", Tier.M_WRITE),
+    Route(GET, "/api/resilience/fields", Tier.M_READ),
     Route(GET, "/api/resilience/state", Tier.M_READ),
     Route(POST, "/api/resilience/reset", Tier.M_WRITE),
     Route(GET, "/api/resilience/model-cooldowns", Tier.M_READ),

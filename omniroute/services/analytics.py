@@ -249,14 +249,15 @@ class Analytics:
         month_start, month_end = month_of(now)
         start = month_start if days is None else _floor(now, DAY_S) - (days - 1) * DAY_S
 
-        def read(sql: Any) -> tuple[list[Group], list[Point], list[Group]]:
+        def read(sql: Any) -> tuple[list[Group], list[Point], list[Point]]:
             first = usage.oldest_day(sql) or start
             span, month = Span(max(start, first), None, DAY_S), Span(max(month_start, first), None, DAY_S)
             every = Narrowed()
-            return usage.groups(sql, span, every), usage.series(sql, span, every), usage.groups(sql, month, every)
+            points = usage.series(sql, span, every) if by is By.DAY else []
+            return usage.groups(sql, span, every), points, usage.series(sql, month, every)
 
         groups, points, month = self._database.read(read)
-        billed = _added(month).billed_nano_usd
+        billed = sum(point.billed_nano_usd for point in month)
         passed_s = now - month_start
         rows = () if by is None or by is By.DAY else _rows(by, groups, self._snapshots.current)
         return Cost(
@@ -264,7 +265,7 @@ class Analytics:
             end=int(now),
             totals=_added(groups),
             by=rows,
-            series=tuple(points) if by is By.DAY else (),
+            series=tuple(points),
             month_billed=billed,
             forecast=round(billed * (month_end - month_start) / passed_s) if passed_s >= HOUR_S else None,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -14,6 +14,9 @@ from omniroute.ids import new_id
 from omniroute.secret import Secret
 from omniroute.storage.database import Database
 from omniroute.storage.repositories import audit as rows
+from omniroute.storage.repositories.audit import AuditEntry
+
+__all__ = ["Audit", "AuditEntry", "Recorder", "redact"]
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +24,7 @@ _MASK: Final = "…"
 _LONGEST_TEXT: Final = 500
 _DEEPEST: Final = 6
 _VERIFIED_AT_ONCE: Final = 250
+_WALKED_AT_ONCE: Final = 200
 _SECRET_NAME: Final = re.compile(
     r"pass(?:word|phrase)|secret|token|credential|authorization|cookie|api_?key$|^key$|private", re.IGNORECASE
 )
@@ -150,6 +154,18 @@ class Audit:
                 offset=offset,
             )
         )
+
+    def walk(self, **filters: Any) -> Iterator[tuple[rows.AuditEntry, ...]]:
+        """Give every row that the filters of :meth:`entries` let pass, newest first, some at a time."""
+        before: int | None = None
+        while True:
+            read = partial(rows.list_entries, before_seq=before, limit=_WALKED_AT_ONCE, **filters)
+            found, _total = self._database.read(read)
+            yield found
+            if len(found) < _WALKED_AT_ONCE:
+                return
+            before = found[-1].seq
+            time.sleep(0)
 
     def verify(self) -> rows.ChainCheck:
         """Recompute the hash chain, some rows at a time, so that neither requests nor readers wait for a long one."""

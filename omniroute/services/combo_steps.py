@@ -35,6 +35,7 @@ class StepStanding:
         usable: how many of them could serve now.
         until: when the first of them can again (epoch seconds); None when that is not known, or now.
         input_usd, output_usd: per million tokens; None is not known.
+        window: how many tokens it takes; None is not known.
     """
 
     number: int
@@ -48,6 +49,7 @@ class StepStanding:
     until: float | None = None
     input_usd: float | None = None
     output_usd: float | None = None
+    window: int | None = None
 
 
 def standing_of(combo: Combo, resolver: Resolver, view: View, now: float) -> list[StepStanding]:
@@ -96,6 +98,7 @@ def _stands(number: int, step: Step, target: Step, option: Option, judge: Eligib
         None if seats or first is None else first.until,
         _per_million(None if rates is None else rates.input, option),
         _per_million(None if rates is None else rates.output, option),
+        option.window,
     )
 
 

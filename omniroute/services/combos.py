@@ -31,6 +31,8 @@ MAX_NAME: Final = 100
 MOST_OF_COMBO: Final = 100
 """Steps of one combo, without those of combos in it."""
 MOST_COMBOS: Final = 1000
+_SAME_S: Final = 0.001
+"""Times leave the API in milliseconds."""
 
 _NAME: Final = re.compile(r"[\w \-/.\[\]]{1,100}")
 _PLAIN: Final = {
@@ -148,9 +150,10 @@ class Combos:
             warnings.append(Remark("NO_ELIGIBLE_STEP", "Nothing in this combo can serve a request now.", {}))
         return Assessment(smallest_window(targets), tuple(warnings))
 
-    def using(self, connection_id: str) -> list[str]:
-        """Return the names of the combos that pin a connection."""
-        return [combo.name for combo in self.all() if any(s.connection_id == connection_id for s in combo.steps)]
+    def using(self, *connection_ids: str) -> list[str]:
+        """Return the names of the combos that pin one of the connections."""
+        wanted = frozenset(connection_ids)
+        return [combo.name for combo in self.all() if any(s.connection_id in wanted for s in combo.steps)]
 
     def _shadowed(self, combo: Combo) -> Iterable[Remark]:
         directory = self._directory()
@@ -191,8 +194,23 @@ class Combos:
         self._record("combo.created", made.id, origin, {"name": made.name, "strategy": made.strategy})
         return made
 
-    def change(self, combo_id: str, fields: Mapping[str, Any], origin: Origin) -> Combo:
-        """Change the given fields; with another name, the combos that refer to it follow."""
+    def draft(self, combo_id: str | None, fields: Mapping[str, Any]) -> Combo:
+        """Return what :meth:`create`, or with an id :meth:`change`, would store; raises as these do."""
+        known = self.all()
+        now = self._now()
+        old = Combo(new_id("combo"), "", Strategy.PRIORITY.value, created_at=now, updated_at=now)
+        if combo_id is not None:
+            old = self.get(combo_id)
+        return self._changed(old, fields, known)
+
+    def change(
+        self, combo_id: str, fields: Mapping[str, Any], origin: Origin, *, if_unchanged_since: float | None = None
+    ) -> Combo:
+        """Change the given fields; with another name, the combos that refer to it follow.
+
+        Raises:
+            Conflict: `changed_meanwhile`, it was changed after the time since which it should not have been.
+        """
         now = self._now()
 
         def work(sql: Sql) -> Combo:
@@ -200,6 +218,8 @@ class Combos:
             old = next((combo for combo in known if combo.id == combo_id), None)
             if old is None:
                 raise _unknown()
+            if if_unchanged_since is not None and old.updated_at > if_unchanged_since + _SAME_S:
+                raise Conflict("Somebody has changed this combo meanwhile.", code="changed_meanwhile")
             made = replace(self._changed(old, fields, known), updated_at=now)
             rows.update(sql, made)
             if made.name != old.name:

@@ -11,12 +11,15 @@ from omniroute.errors import NotFound, ValidationFailed
 from omniroute.formats.splice import scan
 from omniroute.formats.wire import WireFormat
 from omniroute.gateway.asks import Asks
+from omniroute.gateway.blocks import walked
 from omniroute.gateway.resolver import Resolver
 from omniroute.gateway.session_keys import SessionKeys
+from omniroute.records import Combo
 from omniroute.routing.asked import Asked, Chance
+from omniroute.routing.assumed import assuming
 from omniroute.routing.decision import Record
 from omniroute.routing.decision_document import iso_time
-from omniroute.routing.options import Features, Need, Option
+from omniroute.routing.options import Features, Need, Option, Step
 from omniroute.routing.packing import Reader
 from omniroute.routing.plan import Plan
 from omniroute.routing.planning import plan
@@ -30,7 +33,16 @@ from omniroute.storage.database import Database
 from omniroute.storage.repositories import decisions
 from omniroute.storage.repositories.decisions import Range
 
-__all__ = ["USUAL_PROMPT", "Decisions", "Hypothesis", "Range", "Replay", "SimulationDocument"]
+__all__ = [
+    "ANYBODY",
+    "USUAL_PROMPT",
+    "Decisions",
+    "Hypothesis",
+    "PathStepDocument",
+    "Range",
+    "Replay",
+    "SimulationDocument",
+]
 
 MOST_RECORDS: Final = 50_000
 """Of one replay."""
@@ -95,6 +107,12 @@ class Hypothesis:
     has_images: bool = False
     api_key_id: str | None = None
     session_id: str | None = None
+    failing: tuple[str, ...] = ()
+    """Targets, providers or connections that are taken to fail."""
+
+
+ANYBODY: Final = Caller(CallerKind.SESSION, None, "session", "dashboard", ModelRules())
+"""A caller whom no key restricts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,25 +232,13 @@ class Decisions:
             CallerError: the name stands for nothing, or the key may not use it.
         """
         caller = self._caller(asked.api_key_id)
-        needs = {Need.TOOLS} if asked.has_tools else set()
-        if asked.has_images:
-            needs.add(Need.VISION)
-        session = self._session(caller, asked.session_id)
-        features = Features(
-            requested=asked.model,
-            client_format="openai_chat",
-            estimated_input=asked.prompt_tokens,
-            max_output=asked.max_output,
-            needs=frozenset(needs),
-            key_id=caller.key_id,
-            session=session,
-            is_explicit_session=session is not None,
-        )
+        features = _features(asked, caller, self._session(caller, asked.session_id))
         resolver = self._resolver()
         resolved = resolver.resolve(asked.model, caller=caller)
-        question = Asked(features, self._view, self._now(), Chance(self._seed()), resolver.rules, resolved.permits)
-        made = plan(resolved.block, question)
         options = {option.name: option for option in resolved.options}
+        view = assuming(self._view, asked.failing, options.values())
+        question = Asked(features, view, self._now(), Chance(self._seed()), resolver.rules, resolved.permits)
+        made = plan(resolved.block, question)
         return {
             "resolved": {
                 "kind": resolved.kind.value,
@@ -244,9 +250,19 @@ class Decisions:
             "warnings": list(made.warnings),
         }
 
+    def path_of(self, combo: Combo, asked: Hypothesis) -> list[PathStepDocument]:
+        """Plan a request to a combo that need not be stored: who would be tried, and why the others would not."""
+        resolver = self._resolver()
+        features = _features(asked, ANYBODY, None)
+        block = resolver.block_of(combo)
+        options: dict[str, Option] = {}
+        walked(block, lambda step: _note(options, step))
+        made = plan(block, Asked(features, self._view, self._now(), Chance(self._seed()), resolver.rules))
+        return [*self._eligible(made, features), *self._excluded(made, options, features)]
+
     def _caller(self, api_key_id: str | None) -> Caller:
         if api_key_id is None:
-            return Caller(CallerKind.SESSION, None, "session", "dashboard", ModelRules())
+            return ANYBODY
         key = next((key for key in self._snapshots.current.keys if key.id == api_key_id), None)
         if key is None:
             raise ValidationFailed([{"field": "apiKeyId", "message": "there is no API key with this id"}])
@@ -300,6 +316,27 @@ class Decisions:
     def _name_of(self, connection_id: str | None) -> str | None:
         rows = self._snapshots.current.connections
         return next((row.name for row in rows if row.id == connection_id), None)
+
+
+def _features(asked: Hypothesis, caller: Caller, session: str | None) -> Features:
+    needs = {Need.TOOLS} if asked.has_tools else set()
+    if asked.has_images:
+        needs.add(Need.VISION)
+    return Features(
+        requested=asked.model,
+        client_format="openai_chat",
+        estimated_input=asked.prompt_tokens,
+        max_output=asked.max_output,
+        needs=frozenset(needs),
+        key_id=caller.key_id,
+        session=session,
+        is_explicit_session=session is not None,
+    )
+
+
+def _note(found: dict[str, Option], step: Step) -> None:
+    if step.option is not None:
+        found.setdefault(step.option.name, step.option)
 
 
 _NO_BODY: Final = scan(b"{}")

@@ -25,6 +25,7 @@ from sqlalchemy import text
 from omniroute.errors import OmniRouteError, StorageError
 from omniroute.records import Connection
 from omniroute.services import notices
+from omniroute.services.body_capture import CaptureStats
 from omniroute.services.first_start import unsafe_values
 from omniroute.services.notices import Notice
 from omniroute.services.reach import is_loopback_name
@@ -131,6 +132,7 @@ class Health:
 
     Args:
         log_state: how the request log is doing; None where none is written.
+        body_state: how the capturing of bodies is doing; None where none are captured.
         audit_failures: audit rows that could not be written.
         started_at: when this worker began to serve.
         memory_bytes: resident memory of this worker.
@@ -153,6 +155,7 @@ class Health:
         monotonic: Callable[[], float],
         started_at: float,
         log_state: Callable[[], WriterStats | None] = lambda: None,
+        body_state: Callable[[], CaptureStats | None] = lambda: None,
         audit_failures: Callable[[], int] = lambda: 0,
         memory_bytes: Callable[[], int] = resident_bytes,
         jobs: Callable[[], Sequence[Mapping[str, Any]]] = lambda: (),
@@ -171,6 +174,7 @@ class Health:
         self._monotonic = monotonic
         self._started_at = started_at
         self._log_state = log_state
+        self._body_state = body_state
         self._audit_failures = audit_failures
         self._memory_bytes = memory_bytes
         self._jobs = jobs
@@ -264,6 +268,13 @@ class Health:
         if state is not None and state.failing_since is not None:
             message = f"The request log cannot be written; {state.pending} rows wait in the spool."
             found.append(Notice("request_log", message, "Check the disk and the database.", is_failure=True))
+        bodies = self._body_state()
+        if bodies is not None and bodies.is_failing:
+            message = f"Captured bodies cannot be written; those of {bodies.failed} requests are lost."
+            found.append(Notice("bodies", message, "Check the disk.", is_failure=True))
+        elif bodies is not None and bodies.dropped:
+            message = f"The bodies of {bodies.dropped} requests were not captured: too many were held at a time."
+            found.append(Notice("bodies", message, "Capture those of failed requests only."))
         backlog = notices.of_spool(self._settings.data_dir / "spool")
         if backlog is not None:
             found.append(backlog)

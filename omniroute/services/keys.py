@@ -28,6 +28,7 @@ MOST_SCOPES: Final = 32
 LONGEST_SCOPE: Final = 64
 MOST_RATE_RULES: Final = 50
 LONGEST_GRACE_S: Final = 30 * 86400
+STATES: Final = ("active", "disabled", "expired", "banned")
 
 _ID_ALPHABET: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
 _ID_LENGTH: Final = 12

@@ -17,6 +17,7 @@ from omniroute.services.backup_schedule import OFF, next_moment
 from omniroute.services.backups import Backups, Reason
 from omniroute.services.retention import Retention
 from omniroute.settings import Settings
+from omniroute.storage.body_files import BodyFiles
 from omniroute.storage.database import Database
 from omniroute.storage.log_writer import OnCrossing, drain_spools
 from omniroute.storage.repositories import claims
@@ -48,10 +49,12 @@ class Maintenance:
         more: Mapping[str, tuple[Job, int]] = _NO_JOBS,
         on_crossing: OnCrossing | None = None,
         current: Callable[[], Settings] | None = None,
+        bodies: BodyFiles | None = None,
     ) -> None:
         """`more`: the jobs of other services, like those of :meth:`jobs`; `on_crossing`: see :class:`LogWriter`.
 
-        `current`: the settings in force, for what can be changed while the server runs.
+        `current`: the settings in force, for what can be changed while the server runs; `bodies`: those of this
+        process, unless it serves no requests.
         """
         self._settings = settings
         self._database = database
@@ -60,7 +63,11 @@ class Maintenance:
         self._spool: Path = settings.data_dir / "spool"
         self._now = now
         self._retention = Retention(
-            settings=current or (lambda: settings), database=database, now=now, sleep=time.sleep
+            settings=current or (lambda: settings),
+            database=database,
+            bodies=bodies or BodyFiles(settings.data_dir / "bodies"),
+            now=now,
+            sleep=time.sleep,
         )
         self._more = more
         self._on_crossing = on_crossing

@@ -123,10 +123,13 @@ class ModelCatalog:
             self._rendered = known
         return known[2], version
 
-    def rows(self) -> list[ModelRow]:
-        """Return every model at every provider and node, in the order of the catalogue."""
+    def rows(self, provider: str | None = None) -> list[ModelRow]:
+        """Return every model at every provider and node, or at one of them, in the order of the catalogue."""
         directory = self._directories.current
-        return [made for row in directory.providers() for made in _rows(directory, row)]
+        if provider is None:
+            return [made for row in directory.providers() for made in _rows(directory, row)]
+        row = directory.provider(provider)
+        return [] if row is None else list(_rows(directory, row))
 
     def of_connection(self, connection: Connection) -> list[ConnectionModel]:
         """Return the models of one connection: those of its provider but for what its own list is known to lack."""
@@ -175,6 +178,10 @@ class ModelCatalog:
             return Health("unavailable")
         reason, until = min(resting, key=lambda one: one[1] if one[1] is not None else float("inf"))
         return Health("resting", reason, until)
+
+    def price_of(self, row: ModelRow) -> Mapping[str, float] | None:
+        """Return the price in force of a model, in USD per million tokens; None where nobody states one."""
+        return prices_of(self._directories.current, row.provider, row.model, _PRICES)
 
     def figures(self, row: ModelRow) -> tuple[ContextWindow, bool]:
         """Return the window of a model, and whether a call costs nothing."""

@@ -79,6 +79,7 @@ class AvailableProviderDocument(TypedDict):
     configured: bool
     active: bool
     models: int
+    hiddenModels: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -418,6 +419,7 @@ class Models:
                 "configured": row.is_implicit or row.id in have,
                 "active": bool(directory.legs_of(row.id)),
                 "models": len(directory.models_of(row.id)),
+                "hiddenModels": len(directory.listing(row.id).hidden),
             }
             for row in directory.providers()
         ]

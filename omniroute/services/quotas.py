@@ -188,6 +188,12 @@ class ProviderQuotas:
         found = (self._state(connection, history) for connection in chosen)
         return [state for state in found if state.windows or state.is_asked]
 
+    def reporting(self) -> list[str]:
+        """Return the names of the providers that say how much of a quota or credit is left."""
+        return sorted(
+            provider.name for provider in self._directories.current.providers() if provider.usage_url is not None
+        )
+
     def live(self, connection_id: str) -> QuotaState:
         """Ask a connection's provider now, unless that was done in the last seconds, and return what is known then.
 

@@ -7,6 +7,7 @@ reach their age.
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import StrEnum
 from typing import Final
 
 from sqlalchemy import Connection as Sql
@@ -14,6 +15,7 @@ from sqlalchemy import Connection as Sql
 from omniroute.services.audit import Audit
 from omniroute.services.keys import Origin
 from omniroute.settings import Settings
+from omniroute.storage.body_files import BodyFiles
 from omniroute.storage.database import Database
 from omniroute.storage.repositories import (
     access_tokens,
@@ -39,6 +41,15 @@ _ENDED_TOKEN_DAYS: Final = 90
 """So long the list says that a token has expired or was revoked."""
 
 
+class Purged(StrEnum):
+    """What can be removed before its time."""
+
+    LOGS = "logs"
+    USAGE = "usage"
+    AUDIT = "audit"
+    QUOTA = "quota"
+
+
 class Retention:
     """Removes what is older, or more, than is to be kept."""
 
@@ -47,11 +58,13 @@ class Retention:
         *,
         settings: Callable[[], Settings],
         database: Database,
+        bodies: BodyFiles,
         now: Callable[[], float],
         sleep: Callable[[float], None],
     ) -> None:
         self._settings = settings
         self._database = database
+        self._bodies = bodies
         self._now = now
         self._sleep = sleep
 
@@ -59,6 +72,7 @@ class Retention:
         """Remove what has reached its age."""
         now, settings = self._now(), self._settings()
         self._remove_logs(now - settings.call_log_retention_days * _DAY_S, settings.call_log_max_rows)
+        self._bodies.remove(before=now - settings.body_retention_days * _DAY_S, most_bytes=settings.body_max_bytes)
         hourly_days = settings.usage_hourly_retention_days
         # Sums of a day are read instead of those of its hours, and so stay at least as long.
         daily_days = max(settings.usage_daily_retention_days, hourly_days)
@@ -78,8 +92,26 @@ class Retention:
         ):
             self._database.write(remove)
 
+    def count(self, what: Purged, older_than_days: int) -> int:
+        """Return how many rows a purge would remove now."""
+        before = self._cut(older_than_days)
+
+        def work(sql: Sql) -> int:
+            match what:
+                case Purged.LOGS:
+                    return request_log.count_before(sql, before)
+                case Purged.USAGE:
+                    return usage.count_before(sql, before)
+                case Purged.AUDIT:
+                    return audit.count_before(sql, before=before, keep=_AUDIT_KEPT)
+                case Purged.QUOTA:
+                    return quotas.count_before(sql, before)
+
+        return self._database.read(work)
+
     def purge_logs(self, older_than_days: int, audit_log: Audit, who: Origin) -> int:
-        """Remove requests that are so old, with how they were routed; return how many."""
+        """Remove requests that are so old, with how they were routed and their bodies; return how many."""
+        self._bodies.remove(before=self._cut(older_than_days))
         removed = self._remove_logs(self._cut(older_than_days), None)
         audit_log.record("logs.purged", details={"olderThanDays": older_than_days, "rows": removed}, **who.facts())
         return removed

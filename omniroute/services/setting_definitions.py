@@ -369,6 +369,15 @@ _ROWS: Final = (
     ),
     Definition(
         Tab.ADVANCED,
+        "captureBodies",
+        Kind.WORD,
+        "Of which requests bodies are kept, to be seen with the request: of none (off), of those that failed (errors), "
+        "or of all.",
+        choices=("off", "errors", "all"),
+        field="call_log_capture_bodies",
+    ),
+    Definition(
+        Tab.ADVANCED,
         "requestTimeoutMs",
         Kind.WHOLE,
         "Whole request; replaces the total and idle limits.",

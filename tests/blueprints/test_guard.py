@@ -176,7 +176,7 @@ def test_inference_opens_no_form_session(gateway: Gateway) -> None:
 def test_login_switched_off_opens_management_to_this_host_only(gateway: Gateway) -> None:
     gateway.store("security", "requireLogin", False)
     assert gateway.client().get("/api/keys").status_code == 200
-    assert gateway.client().get("/dashboard").status_code == 200
+    assert gateway.client().get("/dashboard/account").status_code == 200
     assert gateway.client().get("/login").headers["Location"] == "/dashboard"
     assert gateway.client(address=REMOTE).get("/api/keys").status_code == 401
     assert gateway.client(address=REMOTE).get("/dashboard").status_code == 302

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -14,6 +15,7 @@ from sqlalchemy import text
 from omniroute.records import DecisionRecord, RequestRecord
 from omniroute.services.retention import Retention
 from omniroute.settings import Settings
+from omniroute.storage.body_files import BodyFiles
 from omniroute.storage.database import Database
 from omniroute.storage.log_writer import LogWriter
 from omniroute.storage.schema import ensure_schema
@@ -37,7 +39,13 @@ def database(settings: Settings, clock: Clock) -> Iterator[Database]:
 
 
 def kept(settings: Settings, database: Database, clock: Clock, **changes: Any) -> Retention:
-    return Retention(settings=lambda: replace(settings, **changes), database=database, now=clock, sleep=lambda _: None)
+    return Retention(
+        settings=lambda: replace(settings, **changes),
+        database=database,
+        bodies=BodyFiles(settings.data_dir / "bodies"),
+        now=clock,
+        sleep=lambda _: None,
+    )
 
 
 def request(day: int, number: int, now: float) -> RequestRecord:
@@ -111,6 +119,19 @@ def _of(name: str, window: int) -> dict[str, Any]:
 def count(database: Database, table: str) -> int:
     number: int = database.read(lambda sql: sql.execute(text(f"SELECT count(*) FROM {table}")).scalar_one())
     return number
+
+
+def test_captured_bodies_go_by_age_and_size(settings: Settings, database: Database, clock: Clock) -> None:
+    directory = settings.data_dir / "bodies"
+    bodies = BodyFiles(directory)
+    for days in range(6):
+        bodies.write(f"req_{days}", clock() - days * DAY_S - 1, lambda: random.Random(days).randbytes(400_000))  # noqa: B023
+    kept(settings, database, clock).apply()
+    assert sorted(path.name[:5] for path in directory.glob("*/*")) == ["req_0", "req_1", "req_2"]
+    kept(settings, database, clock, body_max_bytes=1 << 20).apply()
+    assert sorted(path.name[:5] for path in directory.glob("*/*")) == ["req_0", "req_1"]
+    kept(settings, database, clock, body_retention_days=1).apply()
+    assert [path.name[:5] for path in directory.glob("*/*")] == ["req_0"]
 
 
 def test_windows_and_holds_that_are_over_go(settings: Settings, database: Database, clock: Clock) -> None:

@@ -44,6 +44,7 @@ _NARROWED: Final = (
     Query("apiKeyId", "Only requests of this key; `local` and `env` name callers without one."),
     Query("provider", "Only requests that this provider served."),
     Query("model", "Only requests that this model served."),
+    Query("combo", "Only requests of this combo, by its id."),
 )
 
 
@@ -400,4 +401,4 @@ def _latency(row: LatencyRow) -> LatencyDocument:
 
 
 def _narrowed() -> Narrowed:
-    return Narrowed(query_text("apiKeyId"), query_text("provider"), query_text("model"))
+    return Narrowed(query_text("apiKeyId"), query_text("provider"), query_text("model"), query_text("combo"))

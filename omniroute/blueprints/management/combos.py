@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, NotRequired, TypedDict
+from typing import Any, Final, cast
 
 from flask import Blueprint, Response, request
 
 from omniroute.blueprints.contract import (
     PAGING,
     SEARCH,
-    ListDocument,
     Query,
     RemovedDocument,
     SuccessDocument,
-    Time,
     operation,
     sorting,
 )
+from omniroute.blueprints.inference.documents import CandidatesDocument
 from omniroute.blueprints.management.bodies import (
     Field,
     Fields,
@@ -29,12 +28,31 @@ from omniroute.blueprints.management.bodies import (
     iso_time,
     listing,
     mapping,
+    moment,
     nested,
     number,
     query_flag,
     query_integer,
     text,
     texts,
+)
+from omniroute.blueprints.management.combo_documents import (
+    ChannelDocument,
+    ChannelsDocument,
+    CheckedComboDocument,
+    ComboDocument,
+    ComboMetricsDocument,
+    ComboRemarkDocument,
+    ComboRowDocument,
+    CombosDocument,
+    CombosMetricsDocument,
+    ComboStepDocument,
+    ComboTargetDocument,
+    ComboTestDocument,
+    DefaultComboDocument,
+    OrderedCombosDocument,
+    StandingComboDocument,
+    TrialDocument,
 )
 from omniroute.blueprints.management.origin import origin
 from omniroute.container import container
@@ -45,6 +63,7 @@ from omniroute.services import combo_reports as reports
 from omniroute.services import combos as service
 from omniroute.services.combo_steps import StepStanding
 from omniroute.services.combos import Assessment, Remark
+from omniroute.services.decisions import ANYBODY, USUAL_PROMPT, Hypothesis
 from omniroute.services.routing_settings import ChannelState
 
 blueprint = Blueprint("management_combos", __name__)
@@ -117,7 +136,20 @@ _NEW: Final = Fields(
     *_CHANGEABLE,
 )
 _CHANGE: Final = Fields(
-    text("name", min_length=0, max_length=1000), Field("models", _steps, schema=_STEPS_SCHEMA), *_CHANGEABLE
+    text("name", min_length=0, max_length=1000),
+    Field("models", _steps, schema=_STEPS_SCHEMA),
+    *_CHANGEABLE,
+    moment("ifUnchangedSince"),
+)
+_CHECK: Final = Fields(
+    text("id", nullable=True, max_length=100),
+    text("name", required=True, min_length=0, max_length=1000),
+    Field("models", _steps, required=True, schema=_STEPS_SCHEMA),
+    *_CHANGEABLE,
+    integer("promptTokens", minimum=0, maximum=100_000_000),
+    integer("maxOutput", minimum=1, maximum=100_000_000),
+    flag("tools"),
+    flag("vision"),
 )
 _REORDER: Final = Fields(
     texts("comboIds", required=True, min_items=1, max_items=service.MOST_COMBOS, max_length=100),
@@ -156,184 +188,35 @@ _TUNE: Final = Fields(
 )
 
 
-class ComboRemarkDocument(TypedDict):
-    """Something about a combo that its owner should know."""
-
-    code: str
-    message: str
-    modelId: NotRequired[str]
-    providerId: NotRequired[str]
-    stepId: NotRequired[str]
-    model: NotRequired[str]
-    reason: NotRequired[str]
-
-
-class ComboStepDocument(TypedDict):
-    """One step of a combo: a model, another combo, or an `auto` channel, as `kind` says."""
-
-    id: str
-    kind: str
-    model: NotRequired[str]
-    provider: NotRequired[str | None]
-    connectionId: NotRequired[str | None]
-    comboName: NotRequired[str]
-    channel: NotRequired[str]
-    weight: float
-    label: str | None
-    tags: list[str]
-    enabled: bool
-
-
-class ComboDocument(TypedDict):
-    """Ordered steps with a strategy, under a name that clients use as a model."""
-
-    id: str
-    name: str
-    description: str | None
-    strategy: str
-    models: list[ComboStepDocument]
-    config: dict[str, Any]
-    isActive: bool
-    isDefault: bool
-    sortOrder: int
-    system_message: str | None
-    tool_filter_regex: str | None
-    context_cache_protection: bool
-    allowedProviders: list[str]
-    allowedModelFamilies: list[str]
-    context_length: int | None
-    computedContextLength: int | None
-    warnings: list[ComboRemarkDocument]
-    createdAt: Time
-    updatedAt: Time
-    warning: NotRequired[ComboRemarkDocument]
-
-
-class ComboTargetDocument(TypedDict):
-    """How one target of a step stands now: `health` is `ok`, or why no connection could serve `until` then."""
-
-    step: int
-    stepId: str
-    model: str
-    provider: str | None
-    weight: float
-    health: str
-    connections: int
-    usable: int
-    until: Time | None
-    inputUsdPer1M: float | None
-    outputUsdPer1M: float | None
-
-
-class StandingComboDocument(ComboDocument):
-    """A combo, and how the targets of its steps stand now."""
-
-    targets: list[ComboTargetDocument]
-
-
-class CombosDocument(ListDocument):
-    """A page of combos."""
-
-    combos: list[ComboDocument]
-
-
-class OrderedCombosDocument(TypedDict):
-    """All combos in their new order."""
-
-    combos: list[ComboDocument]
-
-
-class DefaultComboDocument(TypedDict):
-    """The combo that serves requests without a model."""
-
-    default: ComboDocument | None
-
-
-class TrialDocument(TypedDict):
-    """What one target of a combo said."""
-
-    status: str
-    model: str
-    provider: str | None
-    connection: str | None
-    latencyMs: float | None
-    error: NotRequired[str]
-
-
-class ComboTestDocument(TypedDict):
-    """What the targets of a combo said."""
-
-    strategy: str
-    results: list[TrialDocument]
-    testedAt: Time
-
-
-class TargetMetricsDocument(TypedDict):
-    """How a combo has done at one target."""
-
-    stepId: str | None
-    model: str
-    requests: int
-    success: int
-    avgLatencyMs: float | None
-
-
-class ComboMetricsDocument(TypedDict):
-    """How a combo has done. `fallbackRate` is the share of requests that needed more than one attempt."""
-
-    combo: str
-    comboId: str
-    requests: int
-    success: int
-    avgLatencyMs: float | None
-    fallbackRate: float | None
-    targets: list[TargetMetricsDocument]
-
-
-class CombosMetricsDocument(TypedDict):
-    """How combos have done."""
-
-    metrics: list[ComboMetricsDocument]
-    windowHours: int
-
-
-class ExclusionsDocument(TypedDict):
-    """What a channel leaves out."""
-
-    providers: list[str]
-    models: list[str]
-    families: list[str]
-
-
-class ChannelDocument(TypedDict):
-    """An `auto` channel as it is tuned, and the models that it chooses from now."""
-
-    channel: str
-    apiKeyId: str | None
-    poolSize: int
-    weights: dict[str, float]
-    exploration: float
-    exclude: ExclusionsDocument
-    contextLength: int | None
-    models: list[str]
-
-
-class ChannelsDocument(TypedDict):
-    """The `auto` channels."""
-
-    channels: list[ChannelDocument]
-
-
 _COMBO_QUERY: Final = Query("combo", "Id or name of a combo; all of them unless given.")
 
 
 @blueprint.get("/api/combos")
-@operation(CombosDocument, query=(*PAGING, *SEARCH, sorting("name", "sortOrder", "createdAt", "updatedAt")))
+@operation(
+    CombosDocument,
+    query=(
+        *PAGING,
+        *SEARCH,
+        sorting("name", "sortOrder", "createdAt", "updatedAt"),
+        Query("connection", "Only combos that pin a connection; several ids have commas between them."),
+        Query("strategy", "Only combos with this strategy.", choices=tuple(Strategy)),
+        Query("targets", "Also how the targets of each stand now.", "boolean"),
+    ),
+)
 def index() -> Response:
     """List the combos in their order."""
     page = Page.read(request)
-    found = _ORDER.apply(request, container().combos.all())
-    return listing("combos", [shown(combo) for combo in page.cut(found)], total=len(found), page=page)
+    combos = container().combos.all()
+    asked = request.args.get("connection")
+    if asked:
+        pinned = frozenset(asked.split(","))
+        combos = [combo for combo in combos if any(step.connection_id in pinned for step in combo.steps)]
+    strategy, has_targets = request.args.get("strategy"), query_flag(request, "targets") is True
+    if strategy and strategy not in frozenset(Strategy):
+        raise ValidationFailed([{"field": "strategy", "message": f"must be one of {', '.join(Strategy)}"}])
+    found = _ORDER.apply(request, (combo for combo in combos if not strategy or combo.strategy == strategy))
+    rows = [_listed(combo, has_targets=has_targets) for combo in page.cut(found)]
+    return listing("combos", rows, total=len(found), page=page)
 
 
 @blueprint.post("/api/combos")
@@ -349,20 +232,45 @@ def create() -> Response:
     return answer(body, 201)
 
 
+@blueprint.post("/api/combos/check")
+@operation(CheckedComboDocument, body=_CHECK, refusals=(404,))
+def check() -> Response:
+    """Say what a combo would come to that is not stored, or, with `id`, one as it would be after a change.
+
+    Nothing is stored and nothing is sent. What storing it would refuse is refused here too.
+    """
+    fields = _CHECK.read(request)
+    asked = Hypothesis(
+        model=fields["name"],
+        prompt_tokens=fields.pop("promptTokens", USUAL_PROMPT),
+        max_output=fields.pop("maxOutput", None),
+        has_tools=fields.pop("tools", False),
+        has_images=fields.pop("vision", False),
+    )
+    own = container()
+    combo = own.combos.draft(fields.pop("id", None), fields)
+    path = own.decisions.path_of(combo, asked)
+    return answer(CheckedComboDocument(**shown(combo), targets=_targets_of(combo), path=path))
+
+
 @blueprint.get("/api/combos/<combo_id>")
 @operation(StandingComboDocument)
 def show(combo_id: str) -> Response:
     """Show one combo, and how its targets stand now."""
     combo = container().combos.get(combo_id)
-    targets = [_shown_target(one) for one in container().candidates.of_combo(combo)]
-    return answer(StandingComboDocument(**shown(combo), targets=targets))
+    return answer(StandingComboDocument(**shown(combo), targets=_targets_of(combo)))
 
 
 @blueprint.route("/api/combos/<combo_id>", methods=["PUT", "PATCH"])
-@operation(ComboDocument, body=_CHANGE)
+@operation(ComboDocument, body=_CHANGE, refusals=(409,))
 def change(combo_id: str) -> Response:
-    """Change the given fields of a combo."""
-    return answer(shown(container().combos.change(combo_id, _CHANGE.read(request), origin())))
+    """Change the given fields of a combo.
+
+    With `ifUnchangedSince`, the `updatedAt` that was read before, only if nobody has changed it meanwhile.
+    """
+    fields = _CHANGE.read(request)
+    since = fields.pop("ifUnchangedSince", None)
+    return answer(shown(container().combos.change(combo_id, fields, origin(), if_unchanged_since=since)))
 
 
 @blueprint.delete("/api/combos/<combo_id>")
@@ -449,6 +357,13 @@ def channels() -> Response:
     return answer(ChannelsDocument(channels=[_channel(one) for one in container().routing_settings.channels()]))
 
 
+@blueprint.get("/api/combos/auto/<path:channel>/candidates")
+@operation(CandidatesDocument)
+def candidates(channel: str) -> Response:
+    """Show what an `auto` channel would choose from now, with scores, factors and reasons."""
+    return answer(container().candidates.of(channel, ANYBODY))
+
+
 @blueprint.get("/api/combos/auto/<path:channel>")
 @operation(ChannelDocument, query=(Query("apiKeyId", "As it is tuned for this key."),))
 def show_channel(channel: str) -> Response:
@@ -504,6 +419,16 @@ def shown(combo: Combo, assessed: Assessment | None = None) -> ComboDocument:
     }
 
 
+def _listed(combo: Combo, *, has_targets: bool) -> ComboRowDocument:
+    if has_targets:
+        return ComboRowDocument(**shown(combo), targets=_targets_of(combo))
+    return cast("ComboRowDocument", shown(combo))
+
+
+def _targets_of(combo: Combo) -> list[ComboTargetDocument]:
+    return [_shown_target(one) for one in container().candidates.of_combo(combo)]
+
+
 def _shown_step(step: ComboStep) -> ComboStepDocument:
     body: ComboStepDocument = {
         "id": step.id,
@@ -538,6 +463,7 @@ def _shown_target(one: StepStanding) -> ComboTargetDocument:
         "until": iso_time(one.until),
         "inputUsdPer1M": one.input_usd,
         "outputUsdPer1M": one.output_usd,
+        "contextLength": one.window,
     }
 
 

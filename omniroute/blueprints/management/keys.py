@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final, TypedDict
 
 from flask import Blueprint, Response, request
 
 from omniroute.blueprints import guard
-from omniroute.blueprints.contract import PAGING, SEARCH, ListDocument, RemovedDocument, Time, operation, sorting
+from omniroute.blueprints.contract import (
+    PAGING,
+    SEARCH,
+    ListDocument,
+    Query,
+    RemovedDocument,
+    Time,
+    operation,
+    sorting,
+)
 from omniroute.blueprints.management.auth import visitor
 from omniroute.blueprints.management.bodies import (
     Fields,
@@ -26,6 +36,7 @@ from omniroute.blueprints.management.bodies import (
 )
 from omniroute.blueprints.tiers import inference_endpoints
 from omniroute.container import container
+from omniroute.errors import ValidationFailed
 from omniroute.records import ApiKey
 from omniroute.services import keys as service
 from omniroute.services.keys import Origin
@@ -141,9 +152,10 @@ class RevealedKeyDocument(TypedDict):
 
 
 class OneKeyDocument(TypedDict):
-    """One key."""
+    """One key, and whether keys that are made now can be shown again."""
 
     key: KeyDocument
+    allowKeyReveal: bool
 
 
 class NewKeyDocument(KeyDocument):
@@ -161,11 +173,20 @@ class RegeneratedKeyDocument(TypedDict):
 
 
 @blueprint.get("/api/keys")
-@operation(KeysDocument, query=(*PAGING, *SEARCH, sorting("name", "createdAt", "expiresAt", "lastUsedAt")))
+@operation(
+    KeysDocument,
+    query=(
+        *PAGING,
+        *SEARCH,
+        sorting("name", "createdAt", "expiresAt", "lastUsedAt"),
+        Query("state", "Only keys in this state.", choices=service.STATES),
+        Query("scope", "Only keys with this scope."),
+    ),
+)
 def index() -> Response:
     """List the keys, masked."""
     page = Page.read(request)
-    found = _ORDER.apply(request, container().keys.usable())
+    found = _ORDER.apply(request, _chosen(container().keys.usable()))
     body: KeysDocument = {
         "keys": [shown(key) for key in page.cut(found)],
         "total": len(found),
@@ -189,14 +210,14 @@ def create() -> Response:
 @operation(OneKeyDocument)
 def show(key_id: str) -> Response:
     """Show one key, masked."""
-    return answer(OneKeyDocument(key=shown(container().keys.get(key_id))))
+    return answer(_one(container().keys.get(key_id)))
 
 
 @blueprint.route("/api/keys/<key_id>", methods=["PUT", "PATCH"])
 @operation(OneKeyDocument, body=_CHANGE)
 def change(key_id: str) -> Response:
     """Change the given fields."""
-    return answer(OneKeyDocument(key=shown(container().keys.change(key_id, _CHANGE.read(request), _origin()))))
+    return answer(_one(container().keys.change(key_id, _CHANGE.read(request), _origin())))
 
 
 @blueprint.delete("/api/keys/<key_id>")
@@ -222,6 +243,21 @@ def regenerate(key_id: str) -> Response:
 def reveal(key_id: str) -> Response:
     """Show a key in full, where the server keeps those that it makes in a form that can be shown again."""
     return answer(RevealedKeyDocument(key=container().keys.reveal(key_id, _origin()).reveal()))
+
+
+def _chosen(keys: Iterable[ApiKey]) -> list[ApiKey]:
+    """Return the keys of the state and scope that the query asks for."""
+    state, scope = request.args.get("state"), request.args.get("scope")
+    if state and state not in service.STATES:
+        raise ValidationFailed([{"field": "state", "message": f"must be one of {', '.join(service.STATES)}"}])
+    now = container().keys.now()
+    return [
+        key for key in keys if (not state or service.state_of(key, now) == state) and (not scope or scope in key.scopes)
+    ]
+
+
+def _one(key: ApiKey) -> OneKeyDocument:
+    return {"key": shown(key), "allowKeyReveal": container().keys.may_reveal}
 
 
 def _origin() -> Origin:

@@ -83,11 +83,21 @@ class ModelFactsDocument(TypedDict):
     inputModalities: list[str]
 
 
+class ModelPriceDocument(TypedDict):
+    """The price in force, in USD per million tokens."""
+
+    input: float | None
+    output: float | None
+    cacheRead: float | None
+    cacheWrite: float | None
+
+
 class ManagedModelDocument(ModelFactsDocument):
-    """A model at a provider, with its other names and how it stands."""
+    """A model at a provider, with its price, its other names and how it stands; `price` is null where none is known."""
 
     providerName: str
     custom: bool
+    price: ModelPriceDocument | None
     aliases: list[str]
     health: ModelHealthDocument
 
@@ -127,7 +137,7 @@ def index() -> Response:
     """List the models of all providers, connected or not."""
     page = Page.read(request)
     catalog = container().model_catalog
-    found = _ORDER.apply(request, _chosen(catalog.rows()))
+    found = _ORDER.apply(request, _chosen(catalog.rows(request.args.get("provider") or None)))
     aliases = catalog.aliases()
     rows = [shown(row, aliases) for row in page.cut(found)]
     return listing("models", rows, total=len(found), page=page)
@@ -183,16 +193,10 @@ def _chosen(rows: Iterable[ModelRow]) -> list[ModelRow]:
     if kind and kind not in frozenset(ModelKind):
         raise ValidationFailed([{"field": "type", "message": f"must be one of {', '.join(ModelKind)}"}])
     is_active, is_hidden = query_flag(request, "active"), query_flag(request, "hidden")
-    provider_id = None
-    wanted = request.args.get("provider")
-    if wanted:
-        provider = container().directories.current.provider(wanted)
-        provider_id = provider.id if provider is not None else ""
     return [
         row
         for row in rows
-        if provider_id in (None, row.provider.id)
-        and (not kind or row.model.kind == kind)
+        if (not kind or row.model.kind == kind)
         and is_active in (None, row.is_active)
         and is_hidden in (None, row.is_hidden)
     ]
@@ -223,11 +227,20 @@ def facts(row: ModelRow) -> ModelFactsDocument:
 def shown(row: ModelRow, aliases: Mapping[str, Sequence[str]]) -> ManagedModelDocument:
     """Return a model as management answers show it."""
     health = container().model_catalog.health_of(row)
+    price = container().model_catalog.price_of(row)
     spellings = (row.name, f"{row.provider.id}/{row.model.id}")
     return {
         **facts(row),
         "providerName": row.provider.name,
         "custom": row.origin is Origin.CUSTOM,
+        "price": None
+        if price is None
+        else {
+            "input": price.get("input"),
+            "output": price.get("output"),
+            "cacheRead": price.get("cacheRead"),
+            "cacheWrite": price.get("cacheWrite"),
+        },
         "aliases": [name for spelling in dict.fromkeys(spellings) for name in aliases.get(spelling, ())],
         "health": {"state": health.state, "reason": health.reason, "until": iso_time(health.until)},
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, NotRequired, TypedDict, cast
 
@@ -211,7 +211,9 @@ def index() -> Response:
     if query_flag(request, "unpriced"):
         unpriced = container().prices.unpriced()
         _refuse_unknown_provider(unpriced)
-        missing = [row for row in unpriced if _is_wanted(row)]
+        searched = request.args.get("q", "").casefold()
+        is_wanted = _wanted()
+        missing = [row for row in unpriced if is_wanted(row) and searched in f"{row.provider}/{row.model}".casefold()]
         return listing("prices", [_shown_unpriced(row) for row in page.cut(missing)], total=len(missing), page=page)
     return _listed(container().prices.all(), page, unit)
 
@@ -301,7 +303,8 @@ def _shown_step(step: PriceStep, unit: str) -> PriceStepDocument:
 def _listed(rows: Sequence[PriceRow], page: Page, unit: str) -> Response:
     _refuse_unknown_provider(rows)
     source = request.args.get("source")
-    found = _ORDER.apply(request, (row for row in rows if _is_wanted(row) and source in (None, "", row.source)))
+    is_wanted = _wanted()
+    found = _ORDER.apply(request, (row for row in rows if is_wanted(row) and source in (None, "", row.source)))
     return listing("prices", [shown(row, unit) for row in page.cut(found)], total=len(found), page=page)
 
 
@@ -312,13 +315,13 @@ def _refuse_unknown_provider(rows: Sequence[PriceRow | Unpriced]) -> None:
         raise ValidationFailed([{"field": "provider", "message": "is not a provider or node"}])
 
 
-def _is_wanted(row: PriceRow | Unpriced) -> bool:
-    """Say whether a row is of the provider and model that the query names."""
+def _wanted() -> Callable[[PriceRow | Unpriced], bool]:
+    """Return what says whether a row is of the provider and model that the query names."""
     name, model = request.args.get("provider"), request.args.get("model")
     if name:
         known = container().directories.current.provider(name)
         name = name if known is None else known.id
-    return name in (None, "", row.provider) and model in (None, "", row.model)
+    return lambda row: name in (None, "", row.provider) and model in (None, "", row.model)
 
 
 def _shown_unpriced(row: Unpriced) -> PriceDocument:

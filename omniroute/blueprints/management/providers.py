@@ -142,9 +142,10 @@ class SwitchedConnectionsDocument(TypedDict):
 
 
 class RemovedConnectionsDocument(TypedDict):
-    """How many connections were removed."""
+    """How many connections were removed, and the combos that named one of them; they keep their other targets."""
 
     deleted: int
+    affectedCombos: list[str]
 
 
 class RemovedConnectionDocument(TypedDict):
@@ -241,8 +242,10 @@ def switch() -> Response:
 @operation(RemovedConnectionsDocument, body=_SELECTION)
 def delete_many() -> Response:
     """Remove many connections."""
-    deleted = container().connections.delete_many(_SELECTION.read(request)["ids"], origin())
-    return answer(RemovedConnectionsDocument(deleted=deleted))
+    ids = _SELECTION.read(request)["ids"]
+    affected = container().combos.using(*ids)
+    deleted = container().connections.delete_many(ids, origin())
+    return answer(RemovedConnectionsDocument(deleted=deleted, affectedCombos=affected))
 
 
 @blueprint.get("/api/providers/available")

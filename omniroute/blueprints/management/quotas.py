@@ -29,10 +29,14 @@ class QuotasDocument(TypedDict):
 
 
 class ProviderLimitsDocument(TypedDict):
-    """The same under another name, and how often the providers are asked; 0 is never."""
+    """The same under another name, and how often the providers are asked; 0 is never.
+
+    `reporting` names the providers that say how much of a quota or credit is left.
+    """
 
     limits: list[QuotaDocument]
     intervalMinutes: int
+    reporting: list[str]
 
 
 class AskedProvidersDocument(TypedDict):
@@ -62,7 +66,8 @@ def limits() -> Response:
     """Show the same under its other name."""
     found = [document(state, iso_time) for state in container().quotas.states(provider=_provider())]
     minutes = container().settings.provider_limits_sync_interval_minutes
-    return answer(ProviderLimitsDocument(limits=found, intervalMinutes=minutes))
+    reporting = container().quotas.reporting()
+    return answer(ProviderLimitsDocument(limits=found, intervalMinutes=minutes, reporting=reporting))
 
 
 @blueprint.post("/api/usage/provider-limits")

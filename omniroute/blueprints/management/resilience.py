@@ -12,7 +12,7 @@ from omniroute.blueprints.management.bodies import Fields, answer, flag, read_ob
 from omniroute.blueprints.management.origin import origin
 from omniroute.container import container
 from omniroute.errors import ValidationFailed
-from omniroute.routing.resilience import DEFAULTS, KEYS, Profile, public
+from omniroute.routing.resilience import DEFAULTS, KEYS, PROFILES, Profile, public
 from omniroute.services.resilience import Scope
 from omniroute.services.resilience_state import ResilienceStateDocument, RestingDocument, document, resting_document
 
@@ -55,6 +55,28 @@ _ASKED: Final = (
 )
 
 
+class ResilienceFieldDocument(TypedDict):
+    """One setting of resilience; `default` is that of the profile in force.
+
+    `source` is `env`, `db` or `default`; `fixedBy` names the variable that decides, so that nobody can change it here.
+    """
+
+    path: str
+    takes: str
+    value: int | bool
+    default: int | bool
+    source: str
+    fixedBy: str | None
+
+
+class ResilienceFieldsDocument(TypedDict):
+    """The settings of resilience, one by one, and the profile that the rest comes from."""
+
+    profile: Profile
+    fields: list[ResilienceFieldDocument]
+    total: int
+
+
 class EndedRestsDocument(TypedDict):
     """How many marks were removed."""
 
@@ -79,6 +101,18 @@ def show() -> Response:
 def change() -> Response:
     """Change the given settings, or with `profile` all of them."""
     return answer(container().resilience.change(read_object(request), origin()))
+
+
+@blueprint.get("/api/resilience/fields")
+@operation(ResilienceFieldsDocument)
+def fields() -> Response:
+    """List the settings one by one, with their sources and the defaults of the profile."""
+    own = container().resilience
+    now, fixed = own.settings(), own.fixed()
+    profile = Profile(now["profile"])
+    usual = public(PROFILES[profile])
+    rows = [_field(path, _at(now, path), _at(usual, path), fixed.get(path)) for path in KEYS]
+    return answer(ResilienceFieldsDocument(profile=profile, fields=rows, total=len(rows)))
 
 
 @blueprint.get("/api/resilience/state")
@@ -109,6 +143,25 @@ def clear_lockouts() -> Response:
     """End lockouts of models: some, or all."""
     ended = container().resilience.clear_lockouts(_scope(_SCOPE.read(request)), origin())
     return answer(EndedRestsDocument(reset=ended))
+
+
+def _field(path: str, value: Any, default: Any, fixed_by: str | None) -> ResilienceFieldDocument:
+    return {
+        "path": path,
+        "takes": KEYS[path].takes,
+        "value": value,
+        "default": default,
+        "source": "env" if fixed_by is not None else "default" if value == default else "db",
+        "fixedBy": fixed_by,
+    }
+
+
+def _at(values: Mapping[str, Any], path: str) -> Any:
+    """Return what stands at a path of sections."""
+    found: Any = values
+    for name in path.split("."):
+        found = found[name]
+    return found
 
 
 def _asked() -> Scope:

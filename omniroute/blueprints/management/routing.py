@@ -10,7 +10,7 @@ import msgspec
 from flask import Blueprint, Response, request
 
 from omniroute.blueprints.contract import NDJSON, Query, Time, operation
-from omniroute.blueprints.management.bodies import Fields, answer, flag, integer, mapping, moment, text
+from omniroute.blueprints.management.bodies import Fields, answer, flag, integer, mapping, moment, nested, text, texts
 from omniroute.container import container
 from omniroute.errors import OmniRouteError, ValidationFailed
 from omniroute.gateway.slices import Slices
@@ -30,6 +30,7 @@ _SIMULATE: Final = Fields(
     flag("vision"),
     text("apiKeyId", max_length=64, nullable=True),
     text("sessionId", max_length=256, nullable=True),
+    nested("assume", Fields(texts("failing", max_items=100, max_length=300))),
 )
 _REPLAY: Final = Fields(
     moment("since", required=True),
@@ -112,7 +113,11 @@ FORM: Final = Query("format", "json, or text for people.", choices=("json", "tex
 @blueprint.post("/api/playground/simulate-route")
 @operation(SimulationDocument, body=_SIMULATE, refusals=(404, 409))
 def simulate() -> Response:
-    """Plan a request that is not sent."""
+    """Plan a request that is not sent.
+
+    `assume.failing` names targets, providers or connections that are taken to fail; they are left out with the detail
+    `assumed`.
+    """
     given = _SIMULATE.read(request)
     asked = Hypothesis(
         model=given["model"],
@@ -122,6 +127,7 @@ def simulate() -> Response:
         has_images=given.get("vision", False),
         api_key_id=given.get("apiKeyId"),
         session_id=given.get("sessionId"),
+        failing=tuple(given.get("assume", {}).get("failing", ())),
     )
     return answer(container().decisions.simulate(asked))
 

@@ -12,6 +12,7 @@ from omniroute.blueprints.management.origin import origin
 from omniroute.blueprints.management.setting_fields import CHANGE, SECTIONS, SETTINGS, by_section
 from omniroute.container import container
 from omniroute.routing.options import Strategy
+from omniroute.services.setting_definitions import Kind
 from omniroute.services.settings import SettingState
 from omniroute.services.together import Together, in_one
 
@@ -21,6 +22,7 @@ blueprint = Blueprint("management_settings", __name__)
 class SettingDocument(TypedDict):
     """One setting: what it is, what it takes, what it is set to and by whom.
 
+    `choices` are those of a choice; `minimum` and `maximum` bound a whole number, for texts and lists they are null.
     `source` is `env`, `db` or `default`; `fixedBy` names the variable that decides, so that nobody can change it here.
     """
 
@@ -30,6 +32,9 @@ class SettingDocument(TypedDict):
     type: str
     description: str
     takes: str
+    choices: list[str]
+    minimum: int | None
+    maximum: int | None
     value: Any
     default: Any
     source: str
@@ -115,6 +120,7 @@ def fields() -> Response:
 def shown(state: SettingState) -> SettingDocument:
     """Return a setting as management answers show it."""
     row = state.definition
+    is_number = row.kind is Kind.WHOLE
     return {
         "path": row.path,
         "section": row.section,
@@ -122,6 +128,9 @@ def shown(state: SettingState) -> SettingDocument:
         "type": row.kind.value,
         "description": row.description,
         "takes": row.takes,
+        "choices": list(row.choices),
+        "minimum": row.minimum if is_number else None,
+        "maximum": row.maximum if is_number else None,
         "value": state.value,
         "default": state.default,
         "source": state.source,

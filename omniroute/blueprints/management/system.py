@@ -43,13 +43,19 @@ class AddressDocument(TypedDict):
 
 
 class NetworkDocument(TypedDict):
-    """Where the server listens, and the addresses that this means."""
+    """Where the server listens, and the addresses that this means.
+
+    Pages of `allowedOrigins` may send mutations, as those of the server itself; pages of `corsAllowedOrigins` may read
+    answers of models. Both are set by variables of the environment alone.
+    """
 
     bind: BindDocument
     basePath: str
     isLoopbackOnly: bool
     isBehindProxy: bool
     addresses: list[AddressDocument]
+    allowedOrigins: list[str]
+    corsAllowedOrigins: list[str]
 
 
 class AcceptedOrderDocument(TypedDict):
@@ -91,6 +97,8 @@ def network() -> Response:
             isLoopbackOnly=settings.is_loopback_bind,
             isBehindProxy=settings.trust_proxy is not None,
             addresses=[AddressDocument(url=one.url, scope=one.scope) for one in found],
+            allowedOrigins=list(settings.allowed_origins),
+            corsAllowedOrigins=list(settings.cors_allowed_origins),
         )
     )
 

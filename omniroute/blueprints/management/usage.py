@@ -9,14 +9,18 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, Final, TypedDict
 
+import msgspec
 from flask import Blueprint, Request, Response, request
 
 from omniroute.blueprints.contract import NDJSON, PAGING, ListDocument, Query, Time, operation
-from omniroute.blueprints.management.bodies import Page, answer, iso_time, listing, refuse_sort
+from omniroute.blueprints.management.bodies import Page, answer, iso_time, listing, query_flag, refuse_sort
 from omniroute.blueprints.management.exports import streamed
 from omniroute.container import container
 from omniroute.errors import ValidationFailed
 from omniroute.records import AttemptRecord, RequestRecord
+from omniroute.services.audit import AuditEntry
+from omniroute.services.body_capture import BodiesState
+from omniroute.services.captured_bodies import CapturedBodiesDocument
 from omniroute.services.usage import DayRow, Filters, LogRow
 
 blueprint = Blueprint("management_usage", __name__)
@@ -98,10 +102,16 @@ class AttemptDocument(TypedDict):
 
 
 class LoggedRequestWithAttemptsDocument(TypedDict):
-    """A settled request and its attempts."""
+    """A settled request, its attempts, and its bodies where they were captured.
+
+    `bodiesState` says why there are none: nothing is captured now (`off`), the request is older than bodies are kept
+    (`expired`), or its own were not captured (`none`). With `bodies=false` both are null.
+    """
 
     log: LoggedRequestDocument
     attempts: list[AttemptDocument]
+    bodies: CapturedBodiesDocument | None
+    bodiesState: BodiesState | None
 
 
 class DayDocument(TypedDict):
@@ -179,6 +189,15 @@ FILTERS: Final = (
     *_SPAN,
     Query("minDurationMs", "Only requests that took at least so long.", "integer", minimum=0, maximum=9_999_999_999),
 )
+_AUDIT_FILTERS: Final = (
+    Query("action", "Only this action; with a dot at the end all that begin so."),
+    Query("actor", "Only what this actor did."),
+    Query("target", "Only what was done to this target."),
+    Query("outcome", "Only what ended so.", choices=("success", "failure", "denied")),
+    Query("requestId", "Only what this request did."),
+    *_SPAN,
+)
+_AUDIT_COLUMNS: Final = tuple(AuditEntryDocument.__annotations__)
 _FILE: Final = {"Content-Disposition": "A name for the file."}
 
 
@@ -236,62 +255,49 @@ def export() -> Response:
 
 
 @blueprint.get("/api/usage/logs/<log_id>")
-@operation(LoggedRequestWithAttemptsDocument)
+@operation(
+    LoggedRequestWithAttemptsDocument,
+    query=(Query("bodies", "false leaves the captured bodies out.", "boolean"),),
+)
 def log(log_id: str) -> Response:
-    """Show one request with every attempt."""
+    """Show one request with every attempt, and the bodies that were captured of it."""
     row = container().usage.get(log_id)
+    is_wanted = query_flag(request, "bodies") is not False
+    state, bodies = container().body_capture.find(row.record) if is_wanted else (None, None)
     attempts = [_attempt(attempt) for attempt in row.record.attempts]
-    return answer(LoggedRequestWithAttemptsDocument(log=exported_row(row), attempts=attempts))
+    body = LoggedRequestWithAttemptsDocument(log=exported_row(row), attempts=attempts, bodies=bodies, bodiesState=state)
+    return answer(body)
 
 
 @blueprint.get("/api/audit")
 @blueprint.get("/api/compliance/audit-log")
 @operation(
     AuditDocument,
-    query=(
-        *PAGING,
-        Query("action", "Only this action; with a dot at the end all that begin so."),
-        Query("actor", "Only what this actor did."),
-        Query("target", "Only what was done to this target."),
-        Query("outcome", "Only what ended so.", choices=("success", "failure", "denied")),
-        Query("requestId", "Only what this request did."),
-        *_SPAN,
-        Query("sort", "The order that it has.", choices=("-time",)),
-    ),
+    query=(*PAGING, *_AUDIT_FILTERS, Query("sort", "The order that it has.", choices=("-time",))),
 )
 def audit() -> Response:
     """List audited actions, newest first."""
     page = Page.read(request)
     refuse_sort(request, "-time")
-    entries, total = container().audit.entries(
-        limit=page.limit,
-        offset=page.offset,
-        action=query_text("action"),
-        actor=query_text("actor"),
-        target=query_text("target"),
-        outcome=query_choice("outcome", ("success", "failure", "denied")),
-        request_id=query_text("requestId"),
-        since=query_time("since"),
-        until=query_time("until"),
-    )
-    rows: list[AuditEntryDocument] = [
-        {
-            "id": entry.id,
-            "seq": entry.seq,
-            "time": iso_time(entry.time),
-            "action": entry.action,
-            "actor": entry.actor,
-            "outcome": entry.outcome,
-            "targetKind": entry.target_kind,
-            "targetId": entry.target_id,
-            "address": entry.address,
-            "userAgent": entry.user_agent,
-            "requestId": entry.request_id,
-            "details": dict(entry.details),
-        }
-        for entry in entries
-    ]
-    return listing("entries", rows, total=total, page=page)
+    entries, total = container().audit.entries(limit=page.limit, offset=page.offset, **_audit_filters())
+    return listing("entries", [audit_row(entry) for entry in entries], total=total, page=page)
+
+
+@blueprint.get("/api/audit/export")
+@operation(
+    {"type": "string", "description": "Lines with a header."},
+    media_type="text/csv",
+    others={NDJSON: AuditEntryDocument},
+    headers=_FILE,
+    query=(Query("format", "csv unless given.", choices=("csv", "jsonl")), *_AUDIT_FILTERS),
+)
+def export_audit() -> Response:
+    """Write audited actions, newest first, as CSV or one JSON object per line."""
+    form = query_choice("format", ("csv", "jsonl")) or "csv"
+    found = ([audit_row(entry) for entry in entries] for entries in container().audit.walk(**_audit_filters()))
+    if form == "csv":
+        return streamed(([_flat(row) for row in rows] for rows in found), _AUDIT_COLUMNS, form, "omniroute-audit")
+    return streamed(found, _AUDIT_COLUMNS, form, "omniroute-audit")
 
 
 @blueprint.get("/api/audit/verify")
@@ -301,6 +307,41 @@ def verify_audit() -> Response:
     check = container().audit.verify()
     body: AuditCheckDocument = {"valid": check.broken_at is None, "rows": check.rows, "brokenAt": check.broken_at}
     return answer(body)
+
+
+def audit_row(entry: AuditEntry) -> AuditEntryDocument:
+    """Return an audited action as JSON values."""
+    return {
+        "id": entry.id,
+        "seq": entry.seq,
+        "time": iso_time(entry.time),
+        "action": entry.action,
+        "actor": entry.actor,
+        "outcome": entry.outcome,
+        "targetKind": entry.target_kind,
+        "targetId": entry.target_id,
+        "address": entry.address,
+        "userAgent": entry.user_agent,
+        "requestId": entry.request_id,
+        "details": dict(entry.details),
+    }
+
+
+def _flat(row: AuditEntryDocument) -> dict[str, Any]:
+    """Return an audited action for CSV, its details as one cell of JSON."""
+    return {**row, "details": msgspec.json.encode(row["details"]).decode()}
+
+
+def _audit_filters() -> dict[str, Any]:
+    return {
+        "action": query_text("action"),
+        "actor": query_text("actor"),
+        "target": query_text("target"),
+        "outcome": query_choice("outcome", ("success", "failure", "denied")),
+        "request_id": query_text("requestId"),
+        "since": query_time("since"),
+        "until": query_time("until"),
+    }
 
 
 def log_row(row: LogRow) -> LogRowDocument:

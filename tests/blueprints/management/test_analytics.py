@@ -96,6 +96,14 @@ def test_each_range(filled: App, name: str) -> None:
     assert body["range"]["start"] < body["range"]["end"]
 
 
+def test_narrowing_to_a_combo(filled: App) -> None:
+    body = filled.admin.get("/api/usage/analytics?combo=combo_x").get_json()
+    assert body["totals"]["requests"] == 1
+    assert [row["comboId"] for row in body["byCombo"]] == ["combo_x"]
+    assert filled.admin.get("/api/usage/analytics?combo=combo_y").get_json()["totals"]["requests"] == 0
+    assert len(filled.admin.get("/api/usage/latency?combo=combo_x").get_json()["latency"]) == 1
+
+
 def test_narrowing_and_grouping(filled: App) -> None:
     laptop = next(key["id"] for key in filled.admin.get("/api/keys").get_json()["keys"] if key["name"] == "laptop")
     for query, requests in (
@@ -269,6 +277,11 @@ def test_purges(tmp_path: Any) -> None:
             return logs, sums
 
         assert requests() == (4, 4)
+        for what, days in (("logs", 7), ("usage", 20), ("quota", 1), ("audit-older", 1)):
+            body = {"olderThanDays": days, "dryRun": True}
+            coming = app.admin.post(f"/api/settings/purge/{what}", json=body).get_json()["deleted"]
+            assert coming == {"logs": 2, "usage": 2}.get(what, 0), what
+        assert requests() == (4, 4), "a dry run removes nothing"
         assert app.admin.post("/api/settings/purge/logs", json={"olderThanDays": 7}).get_json() == {"deleted": 2}
         assert requests() == (2, 4)
         assert app.admin.post("/api/settings/purge-usage", json={"olderThanDays": 20}).get_json()["deleted"] >= 2

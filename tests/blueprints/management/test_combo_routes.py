@@ -410,6 +410,25 @@ def test_a_connection_names_the_combos_that_it_was_pinned_in(app: App) -> None:
     assert gone["affectedCombos"] == ["pinned"]
 
 
+def test_the_combos_that_pin_a_connection_are_found(app: App) -> None:
+    made = [
+        app.admin.post("/api/providers", json={"provider": "groq", "apiKey": KEY}).get_json()["connection"]["id"]
+        for _ in range(2)
+    ]
+    create(app, "one", {"model": "groq/x", "connectionId": made[0]}, "sandbox/echo")
+    create(app, "other", {"model": "groq/x", "connectionId": made[1]}, "sandbox/echo")
+    create(app, "free", "groq/x")
+
+    def found(connection: str) -> list[str]:
+        return [row["name"] for row in app.admin.get(f"/api/combos?connection={connection}").get_json()["combos"]]
+
+    assert found(made[0]) == ["one"]
+    assert found(",".join(made)) == ["one", "other"]
+    assert found("conn_nobody") == []
+    gone = app.admin.delete("/api/providers", json={"ids": made}).get_json()
+    assert gone == {"deleted": 2, "affectedCombos": ["one", "other"]}
+
+
 def test_reading_is_not_writing(shared: App) -> None:
     chat_key = shared.key()
     for method, path in (("get", "/api/combos"), ("post", "/api/combos"), ("put", "/api/combos/default")):

@@ -67,6 +67,7 @@ def test_one_model_of_the_list(app: App) -> None:
         "maxOutputTokens": 32_768,
         "capabilities": [],
         "inputModalities": [],
+        "price": {"input": 0.59, "output": 0.79, "cacheRead": None, "cacheWrite": None},
         "aliases": ["fast"],
         "health": {"state": "ok", "reason": None, "until": None},
     }

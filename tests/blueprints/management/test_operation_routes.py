@@ -293,6 +293,7 @@ def test_version_and_network(shared: App) -> None:
     network = shared.admin.get("/api/network/info").get_json()
     assert network["bind"] == {"host": "127.0.0.1", "port": 20128}
     assert network["isLoopbackOnly"] is True
+    assert (network["allowedOrigins"], network["corsAllowedOrigins"]) == ([], [])
     assert {"url": "http://127.0.0.1:20128", "scope": "loopback"} in network["addresses"]
 
 

@@ -180,7 +180,10 @@ def test_many_at_once(app: App) -> None:
     assert switched.get_json() == {"updated": 2, "notFound": ["conn_none"]}
     ordered = app.admin.post("/api/providers/reorder", json={"provider": "groq", "ids": [ids[2], ids[0], ids[1]]})
     assert [row["id"] for row in ordered.get_json()["connections"]] == [ids[2], ids[0], ids[1]]
-    assert app.admin.delete("/api/providers", json={"ids": ids[:2]}).get_json() == {"deleted": 2}
+    assert app.admin.delete("/api/providers", json={"ids": ids[:2]}).get_json() == {
+        "deleted": 2,
+        "affectedCombos": [],
+    }
     too_many = app.admin.delete("/api/providers", json={"ids": [str(n) for n in range(101)]})
     assert error_of(too_many)["code"] == "validation_failed"
     assert app.admin.get("/api/providers").get_json()["total"] == 1

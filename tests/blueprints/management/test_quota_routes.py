@@ -120,6 +120,7 @@ def test_a_refresh_is_accepted_and_done_behind(app: App, upstream: FakeUpstream)
         while not app.own.routing.quotas.of(connection):
             gevent.sleep(0.01)
     body = app.admin.get("/api/usage/provider-limits").get_json()
+    assert {"mine", "OpenRouter"} <= set(body["reporting"])
     assert body["limits"][0]["windows"][0]["remaining"] == 12.5
     assert body["intervalMinutes"] == 70
     assert len(upstream.received) == 1

@@ -12,7 +12,7 @@ from omniroute.errors import StorageError
 from omniroute.routing.events import AttemptFailed, Event, ProviderFailed
 from omniroute.routing.failures import Failure, FailureClass
 from omniroute.routing.options import AuthClass
-from omniroute.routing.resilience import PROFILES, Profile, public
+from omniroute.routing.resilience import KEYS, PROFILES, Profile, public
 from omniroute.settings import Settings
 from omniroute.storage.database import Database, url_of
 from omniroute.storage.state import StateStore
@@ -326,3 +326,28 @@ def test_a_mark_of_a_connection_that_is_gone_is_shown_by_what_it_knows(app: App,
 def test_a_key_for_inference_changes_nothing(shared: App, method: str, path: str) -> None:
     caller = shared.client(shared.key(scopes=["chat"]))
     assert getattr(caller, method)(path, json={"all": True}).status_code in (401, 403)
+
+
+def test_the_settings_one_by_one(settings: Settings) -> None:
+    with whole_app(settings, circuit_breaker_oauth_threshold=20) as app:
+        app.admin.patch("/api/resilience", json={"profile": "conservative", "requestQueue": {"maxWaitMs": 5}})
+        found = app.admin.get("/api/resilience/fields").get_json()
+        assert (found["profile"], found["total"]) == ("conservative", len(found["fields"]))
+        rows = {row["path"]: row for row in found["fields"]}
+        assert set(rows) == set(KEYS)
+        assert rows["requestQueue.maxWaitMs"] == {
+            "path": "requestQueue.maxWaitMs",
+            "takes": "a whole number from 0 to 600000",
+            "value": 5,
+            "default": 15_000,
+            "source": "db",
+            "fixedBy": None,
+        }
+        oauth = rows["providerBreaker.oauth.failureThreshold"]
+        assert (oauth["value"], oauth["source"], oauth["fixedBy"]) == (
+            20,
+            "env",
+            "OMNIROUTE_CIRCUIT_BREAKER_OAUTH_THRESHOLD",
+        )
+        assert rows["connectionCooldown.oauth.baseCooldownMs"]["source"] == "default"
+        assert rows["connectionCooldown.oauth.baseCooldownMs"]["value"] == 10_000

@@ -236,3 +236,12 @@ def test_the_settings_of_another_worker_hold_here_too(app: App, settings: Settin
         change(other, answerTimeoutMs=4321)
         app.own.snapshots.poll_once()
         assert app.own.inference.clocks.answer.total_s == 4.321
+
+
+def test_a_field_says_what_it_takes(app: App) -> None:
+    rows = {row["name"]: row for row in app.admin.get(f"{PATH}/fields").get_json()["fields"]}
+    assert set(rows) == set(BY_NAME)
+    assert rows["density"]["choices"] == ["comfortable", "compact"]
+    assert (rows["density"]["minimum"], rows["density"]["maximum"]) == (None, None)
+    assert (rows["refreshIntervalSec"]["minimum"], rows["refreshIntervalSec"]["maximum"]) == (0, 3600)
+    assert (rows["instanceName"]["choices"], rows["instanceName"]["maximum"]) == ([], None)

@@ -1,7 +1,10 @@
-"""`/api/usage/logs`: rows, filters, pages, one row with its attempts."""
+"""`/api/usage/logs` and `/api/audit`: rows, filters, pages, one row with its attempts, files."""
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 from typing import Any
 
 import pytest
@@ -170,3 +173,20 @@ def test_an_order_or_filter_that_is_not_served_is_not_ignored(filled: Gateway) -
         assert (refused.status_code, refused.get_json()["error"]["code"]) == (400, "validation_failed")
     none = client.get("/api/usage/logs?combo=fast")
     assert (none.get_json()["logs"], none.get_json()["total"], none.headers["X-Total-Count"]) == ([], 0, "0")
+
+
+def test_the_audit_log_as_a_file_holds_every_entry_once(gateway: Gateway) -> None:
+    client = gateway.logged_in()
+    for number in range(410):  # more than are read at once
+        gateway.audit.record("key.created", actor="=cmd", target_kind="key", details={"n": number, "old": [1, 2]})
+    lines = client.get("/api/audit/export?format=jsonl&action=key.").get_data(as_text=True).splitlines()
+    assert [json.loads(line)["details"]["n"] for line in lines] == list(reversed(range(410)))
+    answer = client.get("/api/audit/export?actor=%3Dcmd&outcome=success")
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="omniroute-audit.csv"'
+    rows = list(csv.DictReader(io.StringIO(answer.get_data(as_text=True))))
+    assert len(rows) == 410
+    assert rows[0]["actor"] == "'=cmd", "no cell is a formula"
+    assert json.loads(rows[0]["details"]) == {"n": 409, "old": [1, 2]}
+    assert client.get("/api/audit/export?format=xml").status_code == 400
+    assert client.get("/api/audit/export?outcome=odd").status_code == 400
+    assert gateway.client(address="203.0.113.5").get("/api/audit/export").status_code == 401
