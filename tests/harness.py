@@ -18,10 +18,12 @@ from omniroute.blueprints.dashboard import api_pages
 from omniroute.blueprints.management import auth, cli_access, health, keys, usage
 from omniroute.blueprints.rules import QuickRule
 from omniroute.blueprints.tiers import ROUTES, Route, Tier, shape
+from omniroute.gateway.inference import Inference
 from omniroute.records import RequestRecord
 from omniroute.services import access as access_service
 from omniroute.services.access_tokens import AccessTokens, Scope
 from omniroute.services.audit import Audit
+from omniroute.services.body_capture import BodyCapture
 from omniroute.services.catch_up import CatchUp
 from omniroute.services.first_start import read_cli_token
 from omniroute.services.health import Health
@@ -35,6 +37,7 @@ from omniroute.services.sessions import Sessions
 from omniroute.services.settings import SettingsInForce
 from omniroute.services.usage import Usage
 from omniroute.settings import Settings
+from omniroute.storage.body_files import BodyFiles
 from omniroute.storage.database import Database
 from omniroute.storage.log_writer import LogWriter
 from omniroute.storage.repositories import settings as stored_settings
@@ -241,6 +244,14 @@ def build(settings: Settings, *, clock: Clock | None = None, password: str | Non
         access_tokens=tokens,
         login=login,
         usage=Usage(database=database, snapshots=snapshots, now=clock),
+        body_capture=BodyCapture(
+            BodyFiles(settings.data_dir / "bodies"),
+            inference=cast("Inference", SimpleNamespace()),
+            settings=lambda: in_force.current,
+            now=clock,
+            sleep=slept.append,
+            spawn=None,
+        ),
         health=Health(
             settings=settings,
             database=database,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Final
 
-from babel.numbers import format_compact_decimal, format_currency, format_decimal, format_percent
+from babel import numbers
 from flask_babel import get_locale, ngettext
 from flask_babel import gettext as _
 from markupsafe import Markup
@@ -13,6 +14,14 @@ from markupsafe import Markup
 UNKNOWN: Final = "–"
 _ONE_CENT: Final = 0.01
 _KIB: Final = 1024
+_KEPT: Final = 2048
+
+# A page shows hundreds of numbers, often those of the page before: to write one takes longer than all else in its cell.
+_kept: Final = lru_cache(maxsize=_KEPT, typed=True)
+format_compact_decimal: Final = _kept(numbers.format_compact_decimal)
+format_currency: Final = _kept(numbers.format_currency)
+format_decimal: Final = _kept(numbers.format_decimal)
+format_percent: Final = _kept(numbers.format_percent)
 
 
 def grouped(value: float | None) -> str:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from flask import Flask, current_app, request, url_for
-from flask_babel import LazyString
+from flask_babel import LazyString, get_locale
 from flask_babel import lazy_gettext as _l
 
 from omniroute.container import container
+from omniroute.services.notices import Notice
 
 _BANNERS: Final = 3
+_NOTICED_S: Final = 5.0
+_MOST_MENUS: Final = 50
+_KEY: Final = "omniroute.frames"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,42 +121,69 @@ _PAGE_OF_NOTICE: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Link:
+    """An item of the menu as a page shows it."""
+
+    name: str
+    href: str
+    label: str
+    icon: str
+    begins: str
+
+
+@dataclass(slots=True)
+class _Frames:
+    """What is the same for many pages of one application, so that not each of them has to make it.
+
+    Attributes:
+        menus: the shown groups and all links, by language, mount and what is hidden.
+        notices: what an operator should know, until `notices_until` (monotonic seconds) and for one configuration.
+    """
+
+    menus: dict[tuple[str, str, frozenset[str]], tuple[list[tuple[str, str, list[Link]]], list[Link]]]
+    notices: tuple[Notice, ...] = ()
+    notices_until: float = 0.0
+    version: int = -1
+
+
 def init_app(app: Flask) -> None:
     """Give the templates of an application what the frame of pages needs."""
+    app.extensions[_KEY] = _Frames({})
     app.context_processor(_appearance)
-    app.jinja_env.globals.update(menu=menu, current_item=current_item, banners=banners, menu_items=menu_items)
+    app.jinja_env.globals.update(menu=menu, current_item=current_item, banners=banners, menu_links=menu_links)
 
 
-def menu() -> Iterator[tuple[Group, list[Item]]]:
-    """Give the groups of the menu with the items that the operator has not hidden."""
-    hidden = frozenset(container().in_force.value("appearance", "hiddenMenuItems") or ())
-    for group in MENU:
-        items = [item for item in group.items if item.name not in hidden and _is_served(item)]
-        if items:
-            yield group, items
+def menu() -> list[tuple[str, str, list[Link]]]:
+    """Return the groups of the menu, each with its name and label, with the items that the operator has not hidden."""
+    return _menus()[0]
+
+
+def menu_links() -> list[Link]:
+    """Return all items of the menu, hidden ones too."""
+    return _menus()[1]
 
 
 def menu_items() -> list[Item]:
-    """Return all items of the menu, hidden ones too."""
+    """Return all items of the menu with the words by which they are found."""
     return [item for group in MENU for item in group.items if _is_served(item)]
 
 
-def current_item() -> Item | None:
+def current_item() -> Link | None:
     """Return the item of the menu whose page is shown: the one with the longest matching address."""
     path = request.path
     found = [
-        item
-        for item in menu_items()
-        if path == item.begins or (item.begins != "/dashboard" and path.startswith(item.begins + "/"))
+        link
+        for link in menu_links()
+        if path == link.begins or (link.begins != "/dashboard" and path.startswith(link.begins + "/"))
     ]
-    return max(found, key=lambda item: len(item.begins), default=None)
+    return max(found, key=lambda link: len(link.begins), default=None)
 
 
 def banners() -> list[dict[str, Any]]:
     """Return what the operator should know wherever he is: failures first, a few at most."""
-    found = container().health.overview().warnings
     shown = []
-    for notice in found[:_BANNERS]:
+    for notice in _notices()[:_BANNERS]:
         page = _PAGE_OF_NOTICE.get(notice.code)
         is_there = page is not None and page[0] in current_app.view_functions
         shown.append(
@@ -164,6 +196,45 @@ def banners() -> list[dict[str, Any]]:
             }
         )
     return shown
+
+
+def _notices() -> tuple[Notice, ...]:
+    """Return what is wrong, looked up every few seconds at most: it takes several questions to the database."""
+    kept: _Frames = current_app.extensions[_KEY]
+    held = container()
+    version = held.snapshots.current.version
+    now = time.monotonic()
+    if now >= kept.notices_until or version != kept.version:
+        kept.notices = held.health.overview().warnings
+        kept.notices_until, kept.version = now + _NOTICED_S, version
+    return kept.notices
+
+
+def _menus() -> tuple[list[tuple[str, str, list[Link]]], list[Link]]:
+    kept: _Frames = current_app.extensions[_KEY]
+    hidden = frozenset(container().in_force.value("appearance", "hiddenMenuItems") or ())
+    key = (str(get_locale()), request.script_root, hidden)
+    found = kept.menus.get(key)
+    if found is None:
+        if len(kept.menus) >= _MOST_MENUS:
+            kept.menus.clear()
+        found = kept.menus[key] = _made_menu(hidden)
+    return found
+
+
+def _made_menu(hidden: frozenset[str]) -> tuple[list[tuple[str, str, list[Link]]], list[Link]]:
+    groups, links = [], []
+    for group in MENU:
+        own = [
+            Link(item.name, url_for(item.endpoint), str(item.label), item.icon, item.begins)
+            for item in group.items
+            if _is_served(item)
+        ]
+        links += own
+        shown = [link for link in own if link.name not in hidden]
+        if shown:
+            groups.append((group.name, str(group.label), shown))
+    return groups, links
 
 
 def _is_served(item: Item) -> bool:

@@ -23,9 +23,8 @@ def home() -> Response:
     """Show the first page."""
     state = api.get("/api/monitoring/health")
     usage = api.get("/api/usage/analytics", range="24h")
-    connections = api.get("/api/providers", limit=200)["connections"]
-    keys = api.get("/api/keys", limit=200)
-    combos = api.get("/api/combos", limit=1)
+    keys, combos = api.get("/api/keys", limit=1), api.get("/api/combos", limit=1)
+    nodes = api.get("/api/provider-nodes", limit=200)["nodes"]
     return page(
         "dashboard/home.html",
         blocks=("now",),
@@ -36,9 +35,15 @@ def home() -> Response:
         sparkline=_requests(usage["series"]),
         providers=_by_state(state),
         cooldowns=state["rateLimits"],
+        names={node["id"]: node["name"] for node in nodes},
         failures=_failures(),
         budgets=sorted(api.get("/api/usage/budget")["budgets"], key=lambda one: -one["percentUsed"])[:_BUDGETS],
-        steps=_steps(connections, keys["total"], combos["total"], usage["totals"]["requests"]),
+        steps=_steps(
+            has_provider=any(name != _SANDBOX and one["total"] for name, one in state["providers"].items()),
+            has_combo=combos["total"] > 0,
+            has_key=keys["total"] > 0,
+            has_request=usage["totals"]["requests"] > 0,
+        ),
     )
 
 
@@ -61,10 +66,10 @@ def _by_state(state: dict[str, Any]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {"ok": [], "cooling": [], "failing": []}
     cooling = {row["provider"] for row in state["rateLimits"]}
     for name, health in sorted(state["providers"].items()):
-        breaker = (health["breaker"] or {}).get("state")
-        if breaker == "OPEN" or (health["error"] and health["error"] == health["total"]):
+        breaker = str((health["breaker"] or {}).get("state")).lower()
+        if breaker == "open" or (health["error"] and health["error"] == health["total"]):
             found["failing"].append(name)
-        elif name in cooling or breaker == "HALF_OPEN":
+        elif name in cooling or breaker == "half_open":
             found["cooling"].append(name)
         elif health["active"]:
             found["ok"].append(name)
@@ -76,12 +81,12 @@ def _failures() -> list[dict[str, Any]]:
     return rows
 
 
-def _steps(connections: list[dict[str, Any]], keys: int, combos: int, requests: int) -> list[dict[str, Any]]:
+def _steps(*, has_provider: bool, has_combo: bool, has_key: bool, has_request: bool) -> list[dict[str, Any]]:
     """Return the steps to the first request and which of them are done; nothing once all are."""
     steps = [
-        {"name": "provider", "is_done": any(one["provider"] != _SANDBOX for one in connections)},
-        {"name": "combo", "is_done": combos > 0},
-        {"name": "key", "is_done": keys > 0},
-        {"name": "request", "is_done": requests > 0},
+        {"name": "provider", "is_done": has_provider},
+        {"name": "combo", "is_done": has_combo},
+        {"name": "key", "is_done": has_key},
+        {"name": "request", "is_done": has_request},
     ]
     return [] if all(step["is_done"] for step in steps) else steps

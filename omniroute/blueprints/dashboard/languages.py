@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from babel import Locale
-from flask import Flask, request
-from flask_babel import Babel, get_locale
+from flask import Flask, g, request
+from flask_babel import Babel, get_locale, get_translations
 
 from omniroute.container import container
 from omniroute.services.setting_definitions import LANGUAGES
@@ -32,7 +32,27 @@ _ALSO_ASKED_AS: Final = {"pt": "pt-BR", "zh": "zh-Hans", "zh-cn": "zh-Hans", "zh
 def init_app(app: Flask) -> None:
     """Have pages of an application speak the language of who reads them."""
     Babel(app, default_locale="en", default_timezone="UTC", locale_selector=_chosen)
+    # Flask-Babel looks for the language anew at each text; a page has dozens, all in the same one.
+    app.jinja_env.install_gettext_callables(  # type: ignore[attr-defined]
+        _gettext, _ngettext, newstyle=True
+    )
     app.jinja_env.globals.update(page_language=tag, page_direction=direction, languages=NAMES)
+
+
+def _gettext(text: str) -> str:
+    return str(_translations().ugettext(text))
+
+
+def _ngettext(singular: str, plural: str, count: int) -> str:
+    return str(_translations().ungettext(singular, plural, count))
+
+
+def _translations() -> Any:
+    """Return the catalogue of the current page."""
+    found = g.get("page_translations")
+    if found is None:
+        found = g.page_translations = get_translations()
+    return found
 
 
 def tag() -> str:

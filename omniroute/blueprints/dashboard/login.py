@@ -111,9 +111,7 @@ def _kept(form: MultiDict[str, str]) -> MultiDict[str, str]:
     return MultiDict(found)
 
 
-def _login_page(
-    form: LoginForm, problem: str | None = None, status: int = 200, kept: Any = None
-) -> FlaskResponse:
+def _login_page(form: LoginForm, problem: str | None = None, status: int = 200, kept: Any = None) -> FlaskResponse:
     fields = (
         kept if kept is not None else [(_KEPT + name, value) for name, value in _kept(request.form).items(multi=True)]
     )

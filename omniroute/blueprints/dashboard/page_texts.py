@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from flask_babel import LazyString
+from flask_babel import LazyString, get_locale
 from flask_babel import lazy_gettext as _l
+from jinja2.utils import htmlsafe_json_dumps
+from markupsafe import Markup
 
 _TEXTS: Final[dict[str, LazyString]] = {
     "copied": _l("Copied"),
@@ -42,6 +44,14 @@ _TEXTS: Final[dict[str, LazyString]] = {
 }
 
 
-def all_texts() -> dict[str, str]:
-    """Return the texts by name in the language of the current page."""
-    return {name: str(text) for name, text in _TEXTS.items()}
+_written: dict[str, Markup] = {}
+
+
+def all_texts() -> Markup:
+    """Return the texts by name in the language of the current page, as JSON that may stand in a page."""
+    language = str(get_locale())
+    found = _written.get(language)
+    if found is None:
+        texts = {name: str(text) for name, text in _TEXTS.items()}
+        found = _written[language] = Markup(htmlsafe_json_dumps(texts))  # noqa: S704 - escaped for script blocks
+    return found

@@ -9,15 +9,17 @@ without the rest of their template.
 
 from __future__ import annotations
 
+import time
 from hashlib import blake2b
 from typing import Any, Final
 
-from flask import Response, current_app, flash, make_response, redirect, render_template, request
+from flask import Response, current_app, flash, make_response, redirect, request
 from flask_babel import gettext as _
 from flask_wtf.csrf import generate_csrf
 from werkzeug.wrappers import Response as WsgiResponse
 
 from omniroute.blueprints.dashboard.api import Refused
+from omniroute.gateway.slices import Slices
 
 _FRAGMENT_VARY: Final = "HX-Request, HX-Target"
 
@@ -28,7 +30,7 @@ def page(template: str, /, *, blocks: tuple[str, ...] = (), status: int = 200, *
     if request.headers.get("HX-Request") == "true" and target in blocks:
         response = _block(template, target, context, status)
     else:
-        response = make_response(render_template(template, **context), status)
+        response = make_response(_rendered(template, None, context), status)
     if blocks:
         response.headers["Vary"] = _FRAGMENT_VARY
     return response
@@ -58,10 +60,21 @@ def go(target: str) -> WsgiResponse:
     return redirect(target, 303)
 
 
-def _block(template: str, name: str, context: dict[str, Any], status: int) -> Response:
+def _rendered(template: str, block: str | None, context: dict[str, Any]) -> str:
+    """Return a template, or one block of it, as text; written in slices, so that streams of this worker go on."""
     current_app.update_template_context(context)
     found = current_app.jinja_env.get_template(template)
-    body = "".join(found.blocks[name](found.new_context(context)))
+    parts = found.generate(context) if block is None else found.blocks[block](found.new_context(context))
+    pause = Slices(time.monotonic)
+    written = []
+    for part in parts:
+        written.append(part)
+        pause()
+    return "".join(written)
+
+
+def _block(template: str, name: str, context: dict[str, Any], status: int) -> Response:
+    body = _rendered(template, name, context)
     response = make_response(body, status)
     if status == 200 and request.method == "GET":
         # The token of forms is new each time it is made; it says nothing about what the block shows.

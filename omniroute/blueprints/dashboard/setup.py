@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 from datetime import timedelta
+from functools import cache
 from hashlib import sha256
 from importlib.metadata import version as version_of
 from typing import Any, Final
@@ -21,7 +22,6 @@ from omniroute.extensions import compress, login_manager
 from omniroute.services.access import Actor, ActorKind
 
 FORM_LIFETIME_S: Final = 12 * 3600
-_ICONS: Final = frozenset({"icon", "mark"})
 _BOOTSTRAP_VERSION: Final = version_of("Bootstrap-Flask")
 STATIC_LIFETIME: Final = timedelta(days=365)
 
@@ -86,10 +86,16 @@ class _Parts:
 
     def __init__(self, app: Flask) -> None:
         self._app = app
+        self.icon = cache(self._icon)
+
+    def _icon(self, name: str) -> Any:
+        return self._app.jinja_env.get_template("_icons.html").module.icon(name)  # type: ignore[attr-defined]
+
+    def mark(self) -> Any:
+        """Return the drawing that stands for the product."""
+        return self._app.jinja_env.get_template("_icons.html").module.mark()  # type: ignore[attr-defined]
 
     def __getattr__(self, name: str) -> Any:
-        if name in _ICONS:
-            return getattr(self._app.jinja_env.get_template("_icons.html").module, name)
         module = g.get("page_parts")
         if module is None:
             blurs = container().in_force.value("appearance", "blurEmails")

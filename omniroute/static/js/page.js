@@ -282,6 +282,14 @@ document.addEventListener("htmx:beforeSwap", (event) => {
 });
 
 document.addEventListener("htmx:afterSwap", (event) => { prepare(event.detail.target); });
+// After a form has been shown again: to what is wrong with it, else to where the work goes on if its button is gone.
+document.addEventListener("htmx:afterSettle", (event) => {
+  const { target, requestConfig } = event.detail;
+  if (!requestConfig || requestConfig.verb === "get") return;
+  const fault = target.querySelector("[data-focus]");
+  if (fault) { fault.focus(); fault.scrollIntoView({ block: "center" }); }
+  else if (document.activeElement === document.body) target.querySelector("[data-focus-after]")?.focus({ preventScroll: true });
+});
 document.addEventListener("htmx:configRequest", (event) => {
   if (event.detail.verb !== "get") event.detail.headers["X-OmniRoute-CSRF"] = token();
 });

@@ -31,7 +31,7 @@ function settle(list, row) {
 }
 
 async function save(list) {
-  const form = list.closest("form");
+  const form = list.closest("form") || document.getElementById(list.dataset.form); // rows may hold forms of their own
   try {
     const answer = await fetch(form.action, { method: "POST", body: new FormData(form), headers: { "HX-Request": "true" } });
     if (!answer.ok) throw new Error(String(answer.status));

@@ -61,7 +61,9 @@ def text_of(answer: TestResponse) -> str:
 
 def field_of(page: str, name: str) -> str:
     """Return what a field of a page holds."""
-    found = re.search(rf'<(?:input|textarea)[^>]*name="{re.escape(name)}"[^>]*?(?:value="([^"]*)"[^>]*>|>\n?([^<]*)<)', page)
+    found = re.search(
+        rf'<(?:input|textarea)[^>]*name="{re.escape(name)}"[^>]*?(?:value="([^"]*)"[^>]*>|>\n?([^<]*)<)', page
+    )
     assert found is not None, name
     return found[1] if found[1] is not None else found[2]
 

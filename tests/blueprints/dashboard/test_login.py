@@ -10,7 +10,7 @@ import pytest
 from werkzeug.datastructures import MultiDict
 
 from omniroute.secret import Secret
-from tests.blueprints.dashboard.conftest import PASSWORD as pages_password
+from tests.blueprints.dashboard.conftest import PASSWORD as OWN_PASSWORD
 from tests.blueprints.dashboard.conftest import Pages
 from tests.harness import PASSWORD, Gateway
 
@@ -110,7 +110,7 @@ def test_what_was_typed_when_a_session_ended_comes_back_after_the_login(pages: P
     assert "sk-secret" not in page
     kept = re.findall(r'name="(kept\.[^"]+)" value="([^"]*)"', page)
     assert kept == [("kept.sessionId", "ses_1"), ("kept.note", "two\nlines"), ("kept.many", "a"), ("kept.many", "b")]
-    login = MultiDict([("password", pages_password), ("next", "/dashboard/account/sessions"), *kept])
+    login = MultiDict([("password", OWN_PASSWORD), ("next", "/dashboard/account/sessions"), *kept])
     answer = pages.client.post("/login", data=login, headers=ORIGIN)
     assert answer.status_code == 200
     again = text_of(answer)
@@ -128,7 +128,9 @@ def test_a_wrong_password_keeps_what_was_typed_too(pages: Pages) -> None:
 
 def test_a_form_of_another_site_is_not_kept(pages: Pages) -> None:
     pages.client.post("/logout", headers=ORIGIN)
-    answer = pages.client.post("/dashboard/account/sessions", data={"note": "x"}, headers={"Origin": "http://evil.test"})
+    answer = pages.client.post(
+        "/dashboard/account/sessions", data={"note": "x"}, headers={"Origin": "http://evil.test"}
+    )
     assert answer.status_code == 302
     assert answer.headers["Location"] == "/login"
 
