@@ -90,7 +90,7 @@ def _faults_of(message: Message, plurals: int) -> Iterator[str]:
     ids = message.id if isinstance(message.id, tuple | list) else (message.id,)
     needed = set(_PLACEHOLDER.findall(ids[-1]))
     for form in forms:
-        found = set(_PLACEHOLDER.findall(form))
+        found = set(_PLACEHOLDER.findall(str(form)))
         if found - needed or (needed - found and not message.pluralizable):
             yield f"has other placeholders than {sorted(needed)}"
 
