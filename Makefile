@@ -26,7 +26,7 @@ run: $(STAMPS)/run ## start the server; its data goes to ./instance unless DATA_
 
 test: $(STAMPS)/dev $(STAMPS)/compat ## run all tests, in JOBS=2 processes; ARGS="tests/cli -k doctor" runs some
 	@sh ecosystem/setup/system-packages.sh postgresql:/usr/lib/postgresql/*/bin/postgres curl:curl nginx-light:/usr/sbin/nginx openssl:openssl chromium:chromium
-	$(PY) -m pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
+	$(PY) -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: format lint types layers ## format, lint, types and layers, as CI would see them
 
@@ -84,9 +84,8 @@ $(STAMPS)/packages: requirements.lock requirements-build.lock pyproject.toml | $
 	@mkdir -p $(STAMPS) && touch $@
 
 # What pages need beside Python: libraries for the browser, and catalogues in the form that gettext reads.
-$(STAMPS)/pages: ecosystem/setup/browser.lock ecosystem/setup/browser_files.py $(wildcard omniroute/translations/*/LC_MESSAGES/*.po) $(STAMPS)/packages
-	@$(PY) ecosystem/setup/browser_files.py ecosystem/setup/browser.lock omniroute/static/lib
-	@$(BIN)/pybabel --quiet compile --directory omniroute/translations
+$(STAMPS)/pages: ecosystem/setup/browser.lock ecosystem/setup/browser_files.py ecosystem/setup/pages.sh $(wildcard omniroute/translations/*/LC_MESSAGES/*.po) $(STAMPS)/packages
+	@sh ecosystem/setup/pages.sh "$(abspath $(PY))"
 	@touch $@
 
 $(STAMPS)/run: $(STAMPS)/packages $(STAMPS)/pages

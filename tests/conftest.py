@@ -17,6 +17,8 @@ import pytest
 from omniroute.settings import Settings
 from tests.goldens import Golden
 
+_LONG = frozenset({"browser", "compat", "e2e", "storage"})
+"""Folders whose tests start processes."""
 _KEPT = ("PATH", "TMPDIR", "CI", "VIRTUAL_ENV", "SYSTEMROOT", "LD_LIBRARY_PATH")
 
 
@@ -71,6 +73,16 @@ def _refuse_network(event: str, arguments: tuple[Any, ...]) -> None:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Golden files are written anew on demand; the change then shows in review."""
     parser.addoption("--update-golden", action="store_true", help="write what the code gives into tests/golden")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes long: a file that runs for minutes must not be begun when the others are done."""
+    items.sort(key=lambda item: not _takes_long(item.path))
+
+
+def _takes_long(path: Path) -> bool:
+    return not _LONG.isdisjoint(path.relative_to(Path(__file__).parent).parts)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -141,6 +141,10 @@ COMMANDS: Final[dict[str, Entry]] = {
         "omniroute.cli.chat:command",
         "Ask a model PROMPT and print its answer; what it cost and who served it goes to stderr.",
     ),
+    "translator": Entry(
+        "omniroute.cli.translator:command",
+        "Turn formats into one another, send a request with every stage shown, run the test bench.",
+    ),
     "health": Entry("omniroute.cli.health:command", "Show how the server and its providers are."),
     "logs": Entry(
         "omniroute.cli.logs:command", "Show the server's log, or with --requests the requests that it served."

@@ -13,6 +13,7 @@ from omniroute.gateway.continuable import Continuable
 from omniroute.gateway.dialects import RelayedStream, Surface
 from omniroute.gateway.directory import Target
 from omniroute.gateway.ports import UpstreamResponse
+from omniroute.gateway.tap import Tap
 from omniroute.providers import requests
 from omniroute.providers.requests import Endpoint
 from omniroute.routing.failures import Failure
@@ -29,6 +30,7 @@ class Call:
         model, is_stream: what the path says, for the formats that say it there; None leaves it to the body.
         asks: what its headers say about routing.
         provider: the only one that may serve it, where the path names one.
+        tap: sees what goes out for it and what comes back; None for nearly all.
     """
 
     request_id: str
@@ -44,6 +46,7 @@ class Call:
     is_stream: bool | None = None
     provider: str | None = None
     asks: Asks = NO_ASKS
+    tap: Tap | None = None
 
 
 class Body(Iterator[bytes], Protocol):

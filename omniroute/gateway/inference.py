@@ -118,6 +118,10 @@ class Inference:
         self.sends_comments = sends_comments
         self.shaping: Shaping | None = None
         """What the operator adds to requests."""
+        self.monitor: Callable[[Call], Call] | None = None
+        """Puts a tap on calls while the operator watches."""
+        self.capture: Callable[[Call, Callable[[Call], Answer]], Answer] | None = None
+        """Stands around the serving of calls while their bodies are kept: it sees what clients get."""
         self.runs: dict[str, Run] = {}
         self.is_draining = False
 
@@ -137,6 +141,13 @@ class Inference:
             raise InternalError(
                 "The server handles as many requests as it may.", code="overloaded", status=503, retry_after_s=1
             )
+        if self.monitor is not None:
+            call = self.monitor(call)
+        if self.capture is not None:
+            return self.capture(call, self._serve)
+        return self._serve(call)
+
+    def _serve(self, call: Call) -> Answer:
         run = Run(self, call, DIALECTS[call.surface])
         self.runs[call.request_id] = run
         try:
@@ -296,6 +307,8 @@ class Inference:
         send: Send = self._transport.send
         if self._proxies is not None:
             send = self._proxies.on_behalf(send, key=call.caller.key_id, combo=settlement.record.combo_id or "")
+        if call.tap is not None:
+            send = call.tap.around(send, inquiry, settlement.record)
         return Driver(
             call,
             inquiry,

@@ -221,6 +221,8 @@ class Run:
         if self._route is not None:
             self._route.close(settlement.record)
         settlement.write()
+        if self.call.tap is not None:
+            self.call.tap.settled(settlement.record)
         if self._allowance is not None and self._inference.admission is not None:
             self._inference.admission.settled(self._allowance)
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from omnibench.bench import Bench, Findings
 from omnibench.machine import describe_machine, describe_versions
-from omnibench.parts import cold, memory, pinning, requests, routing, state, streams, translate, usage
+from omnibench.parts import cold, dashboard, memory, pinning, requests, routing, state, streams, translate, usage
 from omnibench.report import BAR_HEADER, table
 
 PARTS: Final[Mapping[str, Callable[[Bench], Findings]]] = {
@@ -20,6 +20,7 @@ PARTS: Final[Mapping[str, Callable[[Bench], Findings]]] = {
     "translate": translate.run,
     "routing": routing.run,
     "usage": usage.run,
+    "dashboard": dashboard.run,
     "memory": memory.run,
     "pinning": pinning.run,
 }

@@ -23,8 +23,8 @@ from omnibench.targets import (
     start_omniroute,
 )
 
-_KEYS: Final = 300
-_CONNECTIONS: Final = 70
+KEYS: Final = 300
+CONNECTIONS: Final = 70
 _OWN_MODELS: Final = 400
 """Models of an operator's own provider row; with the built-in ones they are 2,600 and some."""
 
@@ -70,23 +70,24 @@ def _row(name: str, samples: list[calls.Sample]) -> tuple[str, ...]:
 def _full_server(bench: Bench) -> tuple[Target, str]:
     """Build a data directory as it is after long use, start a server on it, and say what is in it."""
     data_dir = bench.data_dir()
-    settings = {"OMNIROUTE_PROVIDERS_FILE": str(_write_models(bench.scratch))}
+    settings = {"OMNIROUTE_PROVIDERS_FILE": str(write_models(bench.scratch))}
     server, port, _ = start_omniroute(bench.park, data_dir, bench.cores, name="filling", settings=settings)
     management = login(port)
     add_upstream(management, bench.upstream)
     key = add_key(management)
-    key_ids = [management.post("/api/keys", {"name": f"key {n}"})["id"] for n in range(_KEYS - 1)]
-    connection_ids = _add_connections(management)
+    key_ids = [management.post("/api/keys", {"name": f"key {n}"})["id"] for n in range(KEYS - 1)]
+    connection_ids = add_connections(management)
     models = sum(len(row["models"]) for row in management.get("/api/models/catalog")["catalog"].values())
     bench.park.stop(server)
     rows = fill.fill_request_log(data_dir, bench.plan.state_rows, key_ids, connection_ids)
     server, port, worker = start_omniroute(bench.park, data_dir, bench.cores, name="full", settings=settings)
-    facts = f"{rows:,} rows in the request log, {_CONNECTIONS} connections, {models:,} models, {_KEYS} keys"
+    facts = f"{rows:,} rows in the request log, {CONNECTIONS} connections, {models:,} models, {KEYS} keys"
     bench.say(f"  full: {facts}")
     return as_target("full", server, port, worker, key), facts
 
 
-def _write_models(folder: Path) -> Path:
+def write_models(folder: Path) -> Path:
+    """Write a provider row of an operator's own with many models; return its file."""
     models = [{"id": f"model-{number_}", "context": 128_000, "max_output": 8_192} for number_ in range(_OWN_MODELS)]
     urls = {"openai_chat": "https://models.invalid/v1/chat/completions"}
     path = folder / "providers.json"
@@ -94,13 +95,13 @@ def _write_models(folder: Path) -> Path:
     return path
 
 
-def _add_connections(management: Management) -> list[str]:
+def add_connections(management: Management) -> list[str]:
     """Add connections of as many providers as take a bare key; some want an account or a region as well."""
     waiting = [
         row["id"] for row in management.get("/api/providers/available")["providers"] if "apikey" in row["authKinds"]
     ]
     found: list[str] = []
-    while len(found) < _CONNECTIONS - 1:
+    while len(found) < CONNECTIONS - 1:
         provider = waiting.pop(0)
         body = {"provider": provider, "name": f"connection {len(found)}", "apiKey": f"sk-of-no-one-{len(found):06d}"}
         try:
