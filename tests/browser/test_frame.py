@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from playwright.sync_api import expect
+import pytest
+from playwright.sync_api import Browser, expect
 
 from tests.browser.visitors import PHONE, Visitors
 from tests.e2e.processes import PASSWORD, Server
@@ -91,3 +92,57 @@ def test_a_form_outlives_its_session(visitors: Visitors, server: Server) -> None
     page.get_by_role("button", name="Log in").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("You are logged in again")
     assert server.api("GET", "/api/auth/status")["authenticated"]
+
+
+@pytest.mark.parametrize("language", ["de-DE", "es-ES", "fr-FR", "ja-JP", "nl-NL", "pt-BR", "zh-CN"])
+def test_pages_of_all_languages_fit_on_a_small_phone(visitors: Visitors, language: str) -> None:
+    for path in ("/dashboard", "/dashboard/settings?tab=appearance"):
+        page = visitors.visit(path, language=language, width=320)
+        expect(page.locator("html")).not_to_have_attribute("lang", "en")
+        wide, shown = page.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
+        assert wide <= shown, (path, language, wide)
+
+
+def test_the_layout_can_be_turned_for_languages_from_right_to_left(visitors: Visitors) -> None:
+    page = visitors.visit("/dashboard")
+    page.evaluate("document.documentElement.dir = 'rtl'")
+    menu, content = page.locator("#menu").bounding_box(), page.locator("#content").bounding_box()
+    assert menu is not None
+    assert content is not None
+    assert menu["x"] > content["x"]
+    visitors.look(page)
+
+
+def test_a_lost_connection_is_said_and_nothing_is_sent_meanwhile(visitors: Visitors) -> None:
+    page = visitors.visit("/dashboard/account")
+    page.context.set_offline(True)
+    expect(page.locator("#connection-lost")).to_be_visible()
+    expect(page.get_by_role("button", name="Change the password")).to_be_disabled()
+    page.get_by_label("Present password").fill("typed meanwhile")
+    page.context.set_offline(False)
+    expect(page.locator("#connection-lost")).not_to_be_visible()
+    expect(page.get_by_role("button", name="Change the password")).to_be_enabled()
+    expect(page.get_by_label("Present password")).to_have_value("typed meanwhile")
+
+
+def test_an_installed_dashboard_says_that_the_server_cannot_be_reached(browser: Browser, server: Server) -> None:
+    context = browser.new_context(base_url=server.url)
+    try:
+        page = context.new_page()
+        page.goto("/login")
+        page.evaluate("navigator.serviceWorker.ready.then(() => true)")
+        page.reload()
+        context.set_offline(True)
+        page.goto("/dashboard")
+        expect(page.get_by_role("heading", level=1)).to_have_text("Server not reachable")
+    finally:
+        context.close()
+
+
+def test_a_block_whose_session_has_ended_leaves_the_page_and_offers_the_login(visitors: Visitors) -> None:
+    page = visitors.visit("/dashboard")
+    page.context.clear_cookies()
+    page.evaluate("window.htmx.trigger(document.getElementById('now'), 'refresh')")
+    expect(page.locator(".toasts")).to_contain_text("The session has ended.")
+    page.locator(".toasts").get_by_role("button", name="Log in").click()
+    expect(page).to_have_url(re.compile(r"/login\?next=%2Fdashboard$"))

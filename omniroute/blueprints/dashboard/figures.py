@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final
 
-from babel import numbers
+from babel import Locale, numbers
 from flask_babel import get_locale, ngettext
 from flask_babel import gettext as _
 from markupsafe import Markup
@@ -14,6 +14,7 @@ from markupsafe import Markup
 UNKNOWN: Final = "–"
 _ONE_CENT: Final = 0.01
 _KIB: Final = 1024
+_THOUSAND: Final = 1000
 _KEPT: Final = 2048
 
 # A page shows hundreds of numbers, often those of the page before: to write one takes longer than all else in its cell.
@@ -24,16 +25,43 @@ format_decimal: Final = _kept(numbers.format_decimal)
 format_percent: Final = _kept(numbers.format_percent)
 
 
+@_kept
+def _point(locale: Locale | None) -> str:
+    """Return what stands before the fraction of a number."""
+    return str(numbers.get_decimal_symbol(locale))
+
+
+@_kept
+def _around_dollars(locale: Locale | None) -> tuple[str, str]:
+    """Return what stands before and after an amount of US dollars."""
+    before, _one, after = numbers.format_currency(
+        1, "USD", format="¤0", locale=locale, currency_digits=False
+    ).partition("1")
+    return before, after
+
+
+def _small(value: float, places: int, locale: Locale | None) -> str:
+    """Return a number below a thousand; Babel needs twenty times as long for the same."""
+    text = f"{value:.{places}f}"
+    return text.replace(".", _point(locale)) if places else text
+
+
 def grouped(value: float | None) -> str:
     """Return a number with its thousands apart."""
-    return UNKNOWN if value is None else format_decimal(value, locale=get_locale())
+    if value is None:
+        return UNKNOWN
+    if isinstance(value, int) and 0 <= value < _THOUSAND:
+        return str(value)
+    return format_decimal(value, locale=get_locale())
 
 
 def short(value: float | None) -> str:
     """Return a large number in three digits and a letter or word."""
     if value is None:
         return UNKNOWN
-    digits = 1 if abs(value) >= 1000 else 0
+    if isinstance(value, int) and 0 <= value < _THOUSAND:
+        return str(value)
+    digits = 1 if abs(value) >= _THOUSAND else 0
     return format_compact_decimal(value, format_type="short", locale=get_locale(), fraction_digits=digits)
 
 
@@ -53,6 +81,9 @@ def money(value: float | None, digits: int | None = None) -> str:
     places = digits if digits is not None else 4 if 0 < abs(value) < _ONE_CENT else 2
     if 0 < abs(value) < 10**-places / 2:
         return "<\u2009" + money(10.0**-places, places)
+    if 0 <= value < _THOUSAND - 1:
+        before, after = _around_dollars(get_locale())
+        return f"{before}{_small(value, places, get_locale())}{after}"
     return format_currency(value, "USD", format="¤#,##0." + "0" * places, locale=get_locale(), currency_digits=False)
 
 
@@ -61,11 +92,15 @@ def duration(milliseconds: float | None) -> str | Markup:
     if milliseconds is None:
         return UNKNOWN
     locale = get_locale()
-    if milliseconds < 1000:
-        return Markup("{} <small>ms</small>").format(format_decimal(round(milliseconds), locale=locale))
+    # All that is put between the tags are digits, separators of a language, and nothing of a request.
+    if milliseconds < _THOUSAND:
+        return Markup(f"{round(milliseconds)} <small>ms</small>")  # noqa: S704
     seconds = milliseconds / 1000
-    pattern = "#,##0.00" if seconds < 10 else "#,##0"
-    return Markup("{} <small>s</small>").format(format_decimal(seconds, format=pattern, locale=locale))
+    if seconds < _THOUSAND - 1:
+        text = _small(seconds, 2 if seconds < 10 else 0, locale)
+    else:
+        text = format_decimal(seconds, format="#,##0", locale=locale)
+    return Markup(f"{text} <small>s</small>")  # noqa: S704
 
 
 def uptime(seconds: float) -> str:

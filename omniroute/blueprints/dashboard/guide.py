@@ -27,6 +27,7 @@ STEPS: Final[tuple[tuple[str, LazyString], ...]] = (
     ("client", _l("Key and client")),
 )
 _SANDBOX: Final = "sandbox"
+_FEW: Final = 3
 _MOST_PROVIDERS: Final = 12
 _MOST_MODELS: Final = 40
 _MOST_SUGGESTED: Final = 4
@@ -119,7 +120,7 @@ def first_request(key_id: str) -> Response:
 
 
 def _first_open() -> str:
-    if not any(row["provider"] != _SANDBOX for row in api.get("/api/providers", limit=200)["connections"]):
+    if not any(row["provider"] != _SANDBOX for row in api.get("/api/providers", limit=_FEW)["connections"]):
         return "password" if "step" in request.args else "provider"
     return "combo" if not api.get("/api/combos", limit=1)["total"] else "client"
 

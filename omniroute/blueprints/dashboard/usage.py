@@ -60,13 +60,14 @@ def usage() -> Response:
         report = api.get("/api/usage/analytics", **query)
     except Refused as refused:
         return page("dashboard/usage.html", form=_with_faults(refused), by=chosen, report=None, status=400)
+    points = filled(report["series"], report["range"])
     return page(
         "dashboard/usage.html",
         form=form,
         by=chosen,
         report=report,
-        series=filled(report["series"], report["range"]),
-        figures=_figures(report),
+        series=points,
+        figures=_figures(points),
         divisions=[_division(report, name) for name in ([chosen] if chosen else LISTS)],
         percentiles=_percentiles(chosen, query),
         export=_export(query, report["range"]),
@@ -113,8 +114,7 @@ def filled(series: list[dict[str, Any]], span: Mapping[str, Any]) -> list[dict[s
     return [by_time.get(at, {"t": _iso(at), **nothing}) | {"at": at} for at in times] if series else []
 
 
-def _figures(report: Mapping[str, Any]) -> dict[str, Any]:
-    points = filled(report["series"], report["range"])
+def _figures(points: list[dict[str, Any]]) -> dict[str, Any]:
     return charts.figures(
         [point["at"] for point in points],
         [
