@@ -106,6 +106,7 @@ def setup_client() -> Response:
         step="client",
         issued=issued,
         lines=lines,
+        commands=[line for line in lines["commands"] if not line.startswith(f"export {lines['keyVariable']}=")],
         base_url=base_url(),
         first=None,
     )

@@ -59,6 +59,7 @@ def test_from_a_provider_to_the_lines_of_a_client(pages: Pages) -> None:
     page = text_of(made)
     found = re.search(r'id="new-key">(sk-[^<]+)<', page)
     assert found is not None
+    assert page.count("export OMNIROUTE_API_KEY=") == 1
     assert f"export OMNIROUTE_API_KEY={found[1]}" in page
     assert "Waiting for the first request" in page
     (key,) = pages.api("GET", "/api/keys?q=laptop")["keys"]
