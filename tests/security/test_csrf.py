@@ -138,7 +138,7 @@ def test_a_trusted_proxy_says_what_the_browser_used(make_gateway: Callable[..., 
 def test_get_never_changes_state(gateway: Gateway) -> None:
     client = gateway.logged_in()
     assert client.get("/logout").status_code == 405
-    assert client.get("/dashboard").status_code == 200
+    assert client.get("/dashboard/account").status_code == 200
 
 
 def test_login_switched_off_does_not_open_the_door_to_pages(gateway: Gateway) -> None:
