@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
+from tests.blueprints.dashboard.conftest import Pages, pages, text_of
 from tests.harness import PASSWORD, Gateway
+
+__all__ = ["pages"]
 
 ORIGIN = {"Origin": "http://localhost:20128"}
 ROUTES_THAT_SPEAK_OF_KEYS = [
@@ -11,8 +16,6 @@ ROUTES_THAT_SPEAK_OF_KEYS = [
     "/api/audit",
     "/api/monitoring/health",
     "/api/settings/authz",
-    "/dashboard",
-    "/dashboard/requests",
 ]
 
 
@@ -44,15 +47,21 @@ def test_regenerating_shows_the_new_one_once(gateway: Gateway) -> None:
         assert made["key"] not in body
 
 
-def test_the_page_shows_a_new_key_on_that_answer_only(gateway: Gateway) -> None:
-    client = gateway.logged_in()
-    page = client.post("/dashboard/keys", data={"name": "laptop", "expires": "", "scope": "inference"}, headers=ORIGIN)
-    assert page.status_code == 201
+def test_the_page_shows_a_new_key_on_that_answer_only(pages: Pages) -> None:
+    page = pages.post("/dashboard/keys/new", {"name": "laptop", "kind": "inference", "do": "save"}, expect=201)
     assert page.headers["Cache-Control"] == "no-store"
-    text = page.get_data(as_text=True)
-    secret = text.split('id="new-key">')[1].split("<")[0]
-    assert gateway.client(address="192.0.2.7").get("/v1/models", headers={"x-api-key": secret}).status_code == 200
-    assert secret not in client.get("/dashboard").get_data(as_text=True)
+    found = re.search(r"sk-[A-Za-z0-9_-]{40,}", text_of(page))
+    assert found is not None
+    assert pages.app.client(found[0]).get("/v1/models").status_code == 200
+    (key,) = pages.api("GET", "/api/keys?q=laptop")["keys"]
+    for path in (
+        "/dashboard",
+        "/dashboard/keys",
+        f"/dashboard/keys/{key['id']}",
+        "/dashboard/audit",
+        "/dashboard/logs",
+    ):
+        assert found[0] not in pages.get(path)
 
 
 def test_no_file_holds_a_key_a_session_or_the_password(gateway: Gateway) -> None:
