@@ -189,7 +189,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route(GET, "/api/combos/metrics", Tier.M_READ),
     Route(DELETE, "/api/combos/metrics", Tier.M_WRITE),
     Route(GET, "/api/combos/auto", Tier.M_READ),
-    Route(GET, "/api/combos/auto/<path:channel>/candidates", Tier.M_READ),
+    Route(GET, "/api/combos/auto-candidates", Tier.M_READ),
     Route(GET, "/api/combos/auto/<path:channel>", Tier.M_READ),
     Route(CHANGE, "/api/combos/auto/<path:channel>", Tier.M_WRITE),
     Route(GET, "/api/combos/<combo_id>", Tier.M_READ),

@@ -61,7 +61,7 @@ def reset_channel() -> Response:
 def _page(name: str, form: FormState | None = None, status: int = 200) -> Response:
     key = request.values.get("apiKeyId", "")
     channel = api.get(f"/api/combos/auto/{name}", apiKeyId=key or None)
-    candidates = api.get(f"/api/combos/auto/{name}/candidates")["candidates"]
+    candidates = api.get("/api/combos/auto-candidates", channel=name)["candidates"]
     shown = candidates[:_PER_PAGE] if request.args.get("all") is None else candidates
     simulation, fault = _simulated(name, key) if request.args.get("simulate") else (None, "")
     return page(

@@ -148,9 +148,9 @@ def made(chosen: Template) -> dict[str, Any] | None:
 
 def _pool(channel: str) -> list[Pooled]:
     """Return the models that a channel would choose from now, best first; the sandbox only if nothing else is there."""
-    candidates = api.get(f"/api/combos/auto/{channel}/candidates")["candidates"]
+    candidates = api.get("/api/combos/auto-candidates", channel=channel)["candidates"]
     if not any(one["eligible"] for one in candidates) and channel != "auto":
-        candidates = api.get("/api/combos/auto/auto/candidates")["candidates"]
+        candidates = api.get("/api/combos/auto-candidates")["candidates"]
     tiers = {one["id"]: one["tier"] for one in api.get("/api/providers/available")["providers"]}
     found: dict[str, Pooled] = {}
     for one in candidates:

@@ -357,11 +357,11 @@ def channels() -> Response:
     return answer(ChannelsDocument(channels=[_channel(one) for one in container().routing_settings.channels()]))
 
 
-@blueprint.get("/api/combos/auto/<path:channel>/candidates")
-@operation(CandidatesDocument)
-def candidates(channel: str) -> Response:
+@blueprint.get("/api/combos/auto-candidates")
+@operation(CandidatesDocument, query=(Query("channel", "The channel; `auto` unless given."),), refusals=(404,))
+def candidates() -> Response:
     """Show what an `auto` channel would choose from now, with scores, factors and reasons."""
-    return answer(container().candidates.of(channel, ANYBODY))
+    return answer(container().candidates.of(request.args.get("channel") or "auto", ANYBODY))
 
 
 @blueprint.get("/api/combos/auto/<path:channel>")

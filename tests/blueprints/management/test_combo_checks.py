@@ -126,11 +126,11 @@ class TestAssumedFailures:
 
 
 def test_the_candidates_of_a_channel_for_operators(app: App) -> None:
-    found = app.admin.get("/api/combos/auto/auto/cheap/candidates").get_json()
+    found = app.admin.get("/api/combos/auto-candidates?channel=auto/cheap").get_json()
     assert found["channel"] == "auto/cheap"
     assert found["candidates"][0]["eligible"] is True
     assert set(found["candidates"][0]["factors"]) >= {"cost", "latency"}
-    assert app.admin.get("/api/combos/auto/nothing/candidates").status_code == 404
+    assert app.admin.get("/api/combos/auto-candidates?channel=nothing").status_code == 404
 
 
 def test_keys_are_narrowed_by_state_and_scope(app: App) -> None:
