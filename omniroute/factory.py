@@ -526,6 +526,7 @@ def _container(settings: Settings) -> Container:  # noqa: PLR0915 -- a list of p
         standings=standings,
         now=time.time,
         request_log=request_log,
+        snapshots=snapshots,
     )
     parts = Parts(
         settings=settings,

@@ -442,6 +442,11 @@ class Directory:
         """Return the known models of a provider or node, without those that the operator has hidden."""
         return self.listing(provider_id).models
 
+    def holders_of(self, model: str) -> list[str]:
+        """Return the ids of the providers and nodes, connected or not, that have a model which is not hidden."""
+        providers = self._providers
+        return [name for name, found in self._listings.items() if model in found.models and name.lower() in providers]
+
     def listing(self, provider_id: str) -> Listing:
         """Return everything that is known about the models of a provider or node."""
         return self._listings.get(provider_id, NO_MODELS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from omniroute.money.book import BUILTIN, PRICES, Builtin
 from omniroute.providers.catalog import Catalogue
 from omniroute.providers.spec import Price
@@ -9,8 +11,9 @@ from omniroute.records import PriceRow
 
 
 def list_prices(catalogue: Catalogue) -> Builtin:
-    """Return what looks up the list price of a model at a provider; it makes a row only when it is asked for."""
+    """Return what looks up the list price of a model at a provider; it makes a row when it is first asked for."""
 
+    @cache
     def look_up(provider_id: str, model: str) -> PriceRow | None:
         facts = catalogue.models_of(provider_id).get(model)
         return None if facts is None or facts.price is None else row_of(provider_id, model, facts.price)

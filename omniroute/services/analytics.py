@@ -7,7 +7,7 @@ day. Sums exist for whole hours and days (UTC); a range is made of such, and say
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from operator import attrgetter
@@ -16,6 +16,7 @@ from typing import Any, Final
 from omniroute.errors import NotFound, ValidationFailed
 from omniroute.records import Snapshot
 from omniroute.services.access import Snapshots
+from omniroute.storage.closed_sums import ClosedSums
 from omniroute.storage.database import Database
 from omniroute.storage.repositories import usage
 from omniroute.storage.repositories.usage import DAY_S, HOUR_S, MONTH_S, Group, Narrowed, Point, Span, Totals
@@ -66,8 +67,6 @@ _DIMENSIONS: Final[Mapping[By, Callable[[Group], tuple[str, ...]]]] = {
     By.CONNECTION: attrgetter("provider", "connection_id"),
     By.COMBO: attrgetter("combo_id"),
 }
-_SUMMED: Final = tuple(field.name for field in fields(Totals) if field.name != "latency")
-_sums_of: Final = attrgetter(*_SUMMED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +152,7 @@ class Analytics:
         self._database = database
         self._snapshots = snapshots
         self._now = now
+        self._closed = ClosedSums(now=now)
 
     def report(
         self,
@@ -187,7 +187,8 @@ class Analytics:
             shown = Span(span.start, span.end, step_s)
             if by_day and span.step_s == HOUR_S:
                 shown = _by_day(span)
-            return shown, usage.groups(sql, span, narrowed), usage.series(sql, shown, narrowed)
+            closed = self._closed.view()
+            return shown, usage.groups(sql, span, narrowed, closed), usage.series(sql, shown, narrowed, closed)
 
         span, groups, points = self._database.read(read)
         snapshot = self._snapshots.current
@@ -196,7 +197,7 @@ class Analytics:
             start=span.start,
             end=int(now) if span.end is None else span.end,
             step_s=span.step_s,
-            totals=_added(groups),
+            totals=usage.in_sum(group.sums for group in groups),
             by={by: _rows(by, groups, snapshot) for by in _DIMENSIONS},
             series=tuple(points),
         )
@@ -234,12 +235,13 @@ class Analytics:
         }
 
         def read(sql: Any) -> dict[str, Totals]:
-            first = usage.oldest_day(sql) or today
-            found = {
-                name: _added(usage.groups(sql, Span(max(start, first), None, DAY_S), narrowed))
-                for name, start in starts.items()
+            first, since = usage.oldest_day(sql) or today, min(starts.values())
+            days = usage.by_day(sql, since, narrowed)
+            used = {
+                name: usage.in_sum(sums for day, sums in days.items() if day >= start) for name, start in starts.items()
             }
-            return {**found, "allTime": _added(usage.groups(sql, Span(first, None, DAY_S), narrowed))}
+            before = usage.in_all(sql, Span(first, since, DAY_S), narrowed) if first < since else []
+            return {**used, "allTime": usage.in_sum([*before, *days.values()])}
 
         return self._database.read(read)
 
@@ -252,9 +254,9 @@ class Analytics:
         def read(sql: Any) -> tuple[list[Group], list[Point], list[Point]]:
             first = usage.oldest_day(sql) or start
             span, month = Span(max(start, first), None, DAY_S), Span(max(month_start, first), None, DAY_S)
-            every = Narrowed()
-            points = usage.series(sql, span, every) if by is By.DAY else []
-            return usage.groups(sql, span, every), points, usage.series(sql, month, every)
+            every, closed = Narrowed(), self._closed.view()
+            points = usage.series(sql, span, every, closed) if by is By.DAY else []
+            return usage.groups(sql, span, every, closed), points, usage.series(sql, month, every, closed)
 
         groups, points, month = self._database.read(read)
         billed = sum(point.billed_nano_usd for point in month)
@@ -263,7 +265,7 @@ class Analytics:
         return Cost(
             start=start,
             end=int(now),
-            totals=_added(groups),
+            totals=usage.in_sum(group.sums for group in groups),
             by=rows,
             series=tuple(points),
             month_billed=billed,
@@ -339,28 +341,20 @@ def _ceiling(moment: float, step_s: int) -> int:
     return -int(-moment // step_s) * step_s
 
 
-def _added(groups: Sequence[Group]) -> Totals:
-    return _totals([_sums_of(group.totals) for group in groups])
-
-
-def _totals(sums: Sequence[tuple[Any, ...]]) -> Totals:
-    added = map(sum, zip(*sums, strict=True)) if sums else [0] * len(_SUMMED)
-    return Totals(**dict(zip(_SUMMED, added, strict=True)), latency=())
-
-
 def _rows(by: By, groups: Sequence[Group], snapshot: Snapshot) -> tuple[Row, ...]:
     """Add groups up by one of their names, the most used first."""
-    parts: dict[Any, list[tuple[Any, ...]]] = {}
+    parts: dict[Any, list[Group]] = {}
     key_of = _DIMENSIONS[by]
     for group in groups:
-        parts.setdefault(key_of(group), []).append(_sums_of(group.totals))
+        parts.setdefault(key_of(group), []).append(group)
     name_of = _names(by, snapshot)
     rows = []
-    for key, sums in parts.items():
+    for key, those in parts.items():
         provider, identity = key if isinstance(key, tuple) else (None, key)
         if not identity and by is By.COMBO:
             continue  # most requests name a model
-        rows.append(Row(identity or None, name_of.get(identity), provider or None, _totals(sums)))
+        totals = usage.in_sum(group.sums for group in those)
+        rows.append(Row(identity or None, name_of.get(identity), provider or None, totals))
     rows.sort(key=lambda row: (-row.totals.requests, row.provider or "", row.id or ""))
     return tuple(rows)
 

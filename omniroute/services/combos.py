@@ -162,7 +162,7 @@ class Combos:
         if named is not None and rest in directory.models_of(named.id):
             yield _shadows(rest, named.id)
             return
-        holders = [row.id for row in directory.providers() if combo.name in directory.models_of(row.id)]
+        holders = directory.holders_of(combo.name)
         if holders:
             connected = [holder for holder in holders if directory.legs_of(holder)]
             yield _shadows(combo.name, (connected or holders)[0])

@@ -19,6 +19,7 @@ from omniroute.providers.spec import AuthKind, Model, Provider, ProviderStatus
 from omniroute.records import AuthType, Connection, NodeType
 from omniroute.routing.failures import FailureClass
 from omniroute.secret import Secret
+from omniroute.services.access import Snapshots
 from omniroute.services.audit import Recorder
 from omniroute.services.checkups import Checkup, Checkups, RowLog, Subject
 from omniroute.services.keys import Origin
@@ -74,7 +75,9 @@ class Connections:
         standings: Standings,
         now: Callable[[], float],
         request_log: RowLog | None = None,
+        snapshots: Snapshots | None = None,
     ) -> None:
+        """`snapshots` spares reading all rows for a list; not to be given within a transaction that changes them."""
         self._database = database
         self._cipher = cipher
         self._audit = audit
@@ -83,6 +86,7 @@ class Connections:
         self._standings = standings
         self._checkups = Checkups(prober=prober, now=now, request_log=request_log)
         self._now = now
+        self._snapshots = snapshots
 
     # --- reading -------------------------------------------------------------------------------------------------
 
@@ -93,12 +97,17 @@ class Connections:
         wanted = self._provider_id(provider) if provider is not None else None
         found = [
             row
-            for row in self._database.read(lambda sql: rows.load_all(sql, self._cipher))
+            for row in self._database.read(self._load_all)
             if (wanted is None or row.provider == wanted)
             and (status is None or self.state_of(row)[0] == status)
             and (is_active is None or row.is_active is is_active)
         ]
         return sorted(found, key=lambda row: (row.provider, row.priority, row.created_at))
+
+    def _load_all(self, sql: Sql) -> tuple[Connection, ...]:
+        if self._snapshots is None:
+            return rows.load_all(sql, self._cipher)
+        return rows.load_known(sql, self._cipher, self._snapshots.current)
 
     def get(self, connection_id: str) -> Connection:
         """Return one connection.

@@ -99,7 +99,8 @@ class Keys:
 
     def usable(self) -> list[ApiKey]:
         """Return all keys that were not revoked, the newest first."""
-        found = self._database.read(rows.load_all)
+        snapshot = self._snapshots.current
+        found = self._database.read(lambda sql: rows.load_known(sql, snapshot))
         return sorted((key for key in found if key.revoked_at is None), key=lambda key: key.created_at, reverse=True)
 
     def get(self, key_id: str) -> ApiKey:

@@ -163,6 +163,7 @@ def providers_of(gateway: harness.Gateway) -> Providers:
         standings=Standings(board=board, directories=directories, now=gateway.clock),
         now=gateway.clock,
         request_log=log,
+        snapshots=gateway.snapshots,
     )
     nodes = Nodes(
         database=gateway.database,

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection as Sql
 
 from omniroute.errors import StorageError
 from omniroute.records import Snapshot
@@ -75,6 +76,32 @@ def test_a_change_of_another_worker_is_seen_at_the_next_poll(
     assert not holder.refresh()
     assert holder.refresh(force=True)
     assert seen == [2, 2]
+
+
+def test_lists_from_the_snapshot_are_those_of_the_tables(
+    database: Database, holder: SnapshotHolder, opened: Callable[[], Database], cipher: Cipher
+) -> None:
+    def same() -> tuple[bool, bool]:
+        """Return whether lists are the same both ways, and came from the snapshot."""
+        snapshot = holder.current
+        keys = database.read(lambda sql: api_keys.load_known(sql, snapshot))
+        rows = database.read(lambda sql: connections.load_known(sql, cipher, snapshot))
+        is_same = keys == database.read(api_keys.load_all)
+        is_same = is_same and rows == database.read(lambda sql: connections.load_all(sql, cipher))
+        return is_same, bool(rows) and rows[0] is snapshot.connections[0] and keys[0] is snapshot.keys[0]
+
+    def add(sql: Sql) -> None:
+        connections.insert(sql, CONNECTION, cipher)
+        api_keys.insert(sql, KEY)
+
+    database.write(add, bump=True)
+    assert same() == (True, True)
+    database.write(lambda sql: api_keys.touch_used(sql, {KEY.id: NOW + 7}))
+    database.write(lambda sql: connections.touch_used(sql, {CONNECTION.id: NOW + 8}))
+    assert same() == (True, False)
+    opened().write(lambda sql: api_keys.delete(sql, KEY.id), bump=True)
+    assert same() == (True, False)
+    assert database.read(lambda sql: api_keys.load_known(sql, holder.current)) == ()
 
 
 def test_other_writes_do_not_replace_the_snapshot(holder: SnapshotHolder, opened: Callable[[], Database]) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection as Sql
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from omniroute.records import RequestRecord
+from omniroute.storage.closed_sums import ClosedSums
 from omniroute.storage.database import Database
 from omniroute.storage.repositories import request_log, usage
 from omniroute.storage.repositories.usage import DAY_S, HOUR_S, MONTH_S, Narrowed, Span
@@ -99,11 +102,92 @@ def test_the_tables_add_up_to_the_requests(database: Database, made: list[Reques
                 assert sums == {name: wanted[name] for name in sums}
 
 
+def test_what_is_over_is_not_added_up_again(database: Database, made: list[RequestRecord]) -> None:
+    now = float(START + 95 * DAY_S + 5 * HOUR_S)
+    sums = ClosedSums(now=lambda: now)
+
+    def groupings(span: Span) -> int:
+        """Return how many groupings it takes to read a span."""
+        with asked(database) as questions:
+            database.read(lambda sql: usage.groups(sql, span, Narrowed(), sums.view()))
+        return sum("GROUP BY" in question for question in questions)
+
+    over, in_progress = Span(START + DAY_S, START + 2 * DAY_S, DAY_S), Span(START, None, DAY_S)
+    assert [groupings(over), groupings(over)] == [1, 0]
+    assert [groupings(in_progress), groupings(in_progress)] == [3, 1]  # days, months; then the month in progress alone
+    now += MONTH_S
+    assert groupings(over) == 0
+
+
+def test_sums_of_what_is_over_follow_what_is_added_and_removed(database: Database, made: list[RequestRecord]) -> None:
+    sums = ClosedSums(now=lambda: float(START + DAYS * DAY_S))
+    for span in SPANS:
+        assert_same(database, sums, span)
+    late = record("req_late", time=float(START + 6 * DAY_S), provider="p1", model="m1", cost_nano_usd=5)
+    row = request_log.read_line(request_log.line_of(late).rstrip(b"\n")).row
+    database.write(lambda sql: usage.add(sql, [row]))
+    for span in SPANS:
+        assert_same(database, sums, span)
+    cut = START + 40 * DAY_S
+    while database.write(lambda sql: usage.prune(sql, hourly_before=cut, daily_before=cut, batch=20)):
+        pass
+    for span in SPANS:
+        assert_same(database, sums, span)
+
+
+def assert_same(database: Database, sums: ClosedSums, span: Span) -> None:
+    """Check that sums are the same with and without what is kept."""
+
+    def read(sql: Sql) -> None:
+        for narrowed in NARROWED:
+            view = sums.view()
+            kept, plain = (usage.groups(sql, span, narrowed, closed) for closed in (view, None))
+            assert {group_key(group): tuple(group.sums) for group in kept} == {
+                group_key(group): pytest.approx(tuple(group.sums)) for group in plain
+            }
+            assert usage.series(sql, span, narrowed, view) == usage.series(sql, span, narrowed)
+
+    database.read(read)
+
+
+def group_key(group: usage.Group) -> tuple[str, ...]:
+    return (group.api_key_id, group.provider, group.model, group.connection_id, group.combo_id)
+
+
+@contextmanager
+def asked(database: Database) -> Iterator[list[str]]:
+    """Note what a database is asked."""
+    questions: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        questions.append(statement)
+
+    event.listen(database.engine, "before_cursor_execute", note)
+    try:
+        yield questions
+    finally:
+        event.remove(database.engine, "before_cursor_execute", note)
+
+
+def test_no_more_is_kept_than_is_allowed() -> None:
+    sums = ClosedSums(now=lambda: 0.0, most_rows=10)
+    for name in "abc":
+        sums.keep(name, (1,), [(name,)] * 4)
+    assert [sums.find(name, (1,)) is not None for name in "abc"] == [False, True, True]
+    assert sums.find("b", (2,)) is None
+    sums.keep("d", (1,), [("d",)] * 11)
+    assert sums.find("d", (1,)) is None
+    sums.keep("c", (3,), [("c",)] * 6)
+    assert [sums.find("b", (1,)), sums.find("c", (3,))] == [[("b",)] * 4, [("c",)] * 6]
+    sums.keep("e", (1,), [("e",)])
+    assert [sums.find("b", (1,)) is None, sums.find("c", (3,)) is None] == [True, False]
+
+
 def tabulated(database: Database, span: Span, narrowed: Narrowed) -> list[dict[str, Any]]:
     """Return the sums of one span in every way in which they are told."""
     groups = database.read(lambda sql: usage.groups(sql, span, narrowed))
     found = [
-        added([group.totals for group in groups]),
+        added([usage.in_sum([group.sums]) for group in groups]),
         added(database.read(lambda sql: usage.series(sql, span, narrowed))),
     ]
     if span.step_s == DAY_S:
@@ -148,7 +232,7 @@ def test_what_is_left_after_retention_still_adds_up(database: Database, made: li
     assert database.read(lambda sql: _oldest(sql, "usage_monthly")) == cut - cut % MONTH_S
     span = Span(cut - cut % MONTH_S, None, DAY_S)
     groups = database.read(lambda sql: usage.groups(sql, span, Narrowed()))
-    assert added([group.totals for group in groups]) == expected(made, Span(cut, None, DAY_S), Narrowed())
+    assert added([usage.in_sum([group.sums]) for group in groups]) == expected(made, Span(cut, None, DAY_S), Narrowed())
     while database.write(lambda sql: usage.prune(sql, hourly_before=1e12, daily_before=1e12)):
         pass
     for table in ("usage_hourly", "usage_daily", "usage_monthly"):

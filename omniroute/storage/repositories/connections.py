@@ -3,27 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from sqlalchemy import Connection as Sql
 from sqlalchemy import RowMapping, bindparam, func, select
 
-from omniroute.records import AuthType, Connection
+from omniroute.records import AuthType, Connection, Snapshot
 from omniroute.secret import Secret
 from omniroute.storage.models import ProviderConnection
 from omniroute.storage.models.base import table_of
-from omniroute.storage.repositories import models_discovered
+from omniroute.storage.repositories import config_version, models_discovered
 from omniroute.storage.repositories.rows import flag, mapping_of, to_json
 from omniroute.storage.secrets import Cipher, CredentialUnreadable
 
 TABLE: Final = table_of(ProviderConnection)
 _COLUMN: Final = "api_key_enc"
 _IN_ORDER: Final = select(TABLE).order_by(TABLE.c.priority, TABLE.c.created_at, TABLE.c.id)
+_USED: Final = select(TABLE.c.id, TABLE.c.last_used_at)
 
 
 def load_all(sql: Sql, cipher: Cipher) -> tuple[Connection, ...]:
     """Return every connection in the order in which they are tried: priority, then age."""
     return tuple(_record(row, cipher) for row in sql.execute(_IN_ORDER).mappings())
+
+
+def load_known(sql: Sql, cipher: Cipher, snapshot: Snapshot) -> tuple[Connection, ...]:
+    """Return the same as :func:`load_all`, from a snapshot while nothing but times of use has changed since."""
+    if config_version.current(sql) != snapshot.version:
+        return load_all(sql, cipher)
+    used: dict[str, float | None] = dict(map(tuple, sql.execute(_USED)))
+    return tuple(
+        row if row.last_used_at == used.get(row.id) else replace(row, last_used_at=used.get(row.id))
+        for row in snapshot.connections
+    )
 
 
 def load_of_provider(sql: Sql, provider: str, cipher: Cipher) -> tuple[Connection, ...]:

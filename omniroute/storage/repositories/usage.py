@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from functools import cache
 from operator import itemgetter
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import ColumnElement, Table, func, literal, select, tuple_
+from sqlalchemy import ColumnElement, Select, Table, func, literal, select, tuple_
 from sqlalchemy import Connection as Sql
 
 from omniroute.storage import dialects
+from omniroute.storage.closed_sums import View
 from omniroute.storage.models import UsageDaily, UsageHourly, UsageMonthly
 from omniroute.storage.models.base import table_of
 from omniroute.storage.repositories.request_log import POSITIONS, Row
@@ -30,6 +32,7 @@ _SUMS: Final = tuple(column.name for column in HOURLY.c if column.name not in _K
 _LATENCY: Final = _SUMS.index("latency_100")
 _ESTIMATED: Final = _SUMS.index("estimated")
 _NAMED: Final = (*_SUMS[:_LATENCY], "estimated")
+_KINDS: Final = tuple(float if name.endswith("_sum") else int for name in _NAMED)
 _COLUMNS: Final = tuple(HOURLY.c[name] for name in (*_KEY, *_SUMS))
 
 _NOTHING: Final[list[Any]] = [0.0 if name.endswith("_sum") else 0 for name in _SUMS]
@@ -124,14 +127,18 @@ class Narrowed:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The sums of what one key asked of one model on one connection, through one combo. "" stands for none."""
+    """The sums of what one key asked of one model on one connection, through one combo. "" stands for none.
+
+    Attributes:
+        sums: for :func:`in_sum`, which adds those of several groups up.
+    """
 
     api_key_id: str
     provider: str
     model: str
     connection_id: str
     combo_id: str
-    totals: Totals
+    sums: Sequence[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,30 +186,44 @@ def oldest_hour(sql: Sql) -> int | None:
     return oldest
 
 
-def groups(sql: Sql, span: Span, narrowed: Narrowed) -> list[Group]:
-    """Return the sums of a span, added up over its buckets and endpoints; nothing is kept from before its first day."""
+def groups(sql: Sql, span: Span, narrowed: Narrowed, closed: View | None = None) -> list[Group]:
+    """Return the sums of a span, added up over its buckets and endpoints; nothing is kept from before its first day.
+
+    `closed` answers for what is over, here as below, unless the sums are narrowed: few rows are as quick to add up.
+    """
     width = len(_GROUPED)
-    sums: Groups = {}
-    for table, start, end in _parts(span):
-        columns = [table.c[name] for name in _GROUPED]
-        added = [func.sum(table.c[name]) for name in _NAMED]
-        chosen = select(*columns, *added).where(*_within(table, start, end, narrowed)).group_by(*columns)
-        for row in sql.execute(chosen):
-            _merge(sums, tuple(row[:width]), list(row[width:]))
-    return [Group(*(*key, _named_totals(values))) for key, values in sums.items()]
+    sums: dict[Key, Sequence[Any]] = {}
+    for part in _parts(span, narrowed):
+        for row in _added_up(sql, part, _GROUPED, _NAMED, closed):
+            _merge(sums, row[:width], row[width:])
+    return [Group(*(*key, values)) for key, values in sums.items()]
 
 
-def series(sql: Sql, span: Span, narrowed: Narrowed) -> list[Point]:
+def in_sum(sums: Iterable[Sequence[Any]]) -> Totals:
+    """Return sums of groups or days together; without latencies."""
+    columns = tuple(zip(*sums, strict=True))
+    return _named_totals([sum(value or 0 for value in column) for column in columns] if columns else [0] * len(_NAMED))
+
+
+def in_all(sql: Sql, span: Span, narrowed: Narrowed) -> list[Sequence[Any]]:
+    """Return the sums of the parts of a span over everything, for :func:`in_sum`."""
+    return [row for part in _parts(span, narrowed) for row in _read(sql, part, (), _NAMED)]
+
+
+def by_day(sql: Sql, since: int, narrowed: Narrowed) -> dict[int, Sequence[Any]]:
+    """Return the sums of the days from one on, by when they began, for :func:`in_sum`."""
+    return {day: sums for day, *sums in _read(sql, _Part(DAILY, since, None, narrowed), ("bucket",), _NAMED)}
+
+
+def series(sql: Sql, span: Span, narrowed: Narrowed, closed: View | None = None) -> list[Point]:
     """Return the sums of a span by its steps, oldest first, without those in which nothing happened.
 
     Of steps of a month the first and the last hold what of them lies in the span.
     """
-    points: dict[int, list[int]] = {}
-    for table, start, end in _parts(span) if span.step_s == MONTH_S else [(_TABLES[span.step_s], span.start, span.end)]:
-        added = [func.sum(table.c[name]) for name in _SERIES]
-        for bucket, *sums in sql.execute(
-            select(table.c.bucket, *added).where(*_within(table, start, end, narrowed)).group_by(table.c.bucket)
-        ):
+    points: dict[int, Sequence[int]] = {}
+    whole = _Part(_TABLES.get(span.step_s, DAILY), span.start, span.end, narrowed)
+    for part in _parts(span, narrowed) if span.step_s == MONTH_S else [whole]:
+        for bucket, *sums in _added_up(sql, part, ("bucket",), _SERIES, closed):
             _merge(points, bucket - bucket % span.step_s, [int(value) for value in sums])
     return [Point(bucket, *points[bucket]) for bucket in sorted(points)]
 
@@ -211,12 +232,10 @@ def latencies(sql: Sql, span: Span, narrowed: Narrowed, *, by_model: bool) -> li
     """Return the histograms of a span by provider or by its models."""
     names = ("requests", "duration_ms_sum", *_SUMS[_LATENCY : _LATENCY + len(LATENCY_BOUNDS_MS) + 1])
     width = 2 if by_model else 1
-    sums: Groups = {}
-    for table, start, end in _parts(span):
-        keys = [table.c.provider, table.c.model][:width]
-        added = [func.sum(table.c[name]) for name in names]
-        for row in sql.execute(select(*keys, *added).where(*_within(table, start, end, narrowed)).group_by(*keys)):
-            _merge(sums, tuple(row[:width]), list(row[width:]))
+    sums: dict[Key, Sequence[Any]] = {}
+    for part in _parts(span, narrowed):
+        for row in _added_up(sql, part, ("provider", "model")[:width], names, None):
+            _merge(sums, row[:width], row[width:])
     return [
         Latency(key[0], key[1] if by_model else None, int(requests), float(duration), tuple(map(int, counts)))
         for key, (requests, duration, *counts) in sums.items()
@@ -244,12 +263,26 @@ def key_of(row: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(row[name] for name in _KEY)
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What is read from one table."""
+
+    table: Table
+    start: int
+    end: int | None
+    narrowed: Narrowed
+
+
 _LEVELS: Final = ((HOURLY, HOUR_S), (DAILY, DAY_S), (MONTHLY, MONTH_S))
+_STEPS: Final = {table.name: step_s for table, step_s in _LEVELS}
+_EVERYTHING: Final = Narrowed()
+_MARKED: Final = ("requests", "tokens_in", "billed_nano_usd")
 
 
-def _parts(span: Span) -> Iterator[tuple[Table, int, int | None]]:
+def _parts(span: Span, narrowed: Narrowed) -> Iterator[_Part]:
     """Divide a span into what is read from which table: whole months where there are any, then days, hours."""
-    return _divided(span.start, span.end, 0 if span.step_s == HOUR_S else 1)
+    for table, start, end in _divided(span.start, span.end, 0 if span.step_s == HOUR_S else 1):
+        yield _Part(table, start, end, narrowed)
 
 
 def _divided(start: int, end: int | None, level: int) -> Iterator[tuple[Table, int, int | None]]:
@@ -270,19 +303,56 @@ def _divided(start: int, end: int | None, level: int) -> Iterator[tuple[Table, i
         yield table, last, end
 
 
-def _within(table: Table, start: int, end: int | None, narrowed: Narrowed) -> list[ColumnElement[bool]]:
-    conditions: list[ColumnElement[bool]] = [table.c.bucket >= start]
-    if end is not None:
-        conditions.append(table.c.bucket < end)
+def _added_up(
+    sql: Sql, part: _Part, keys: tuple[str, ...], names: tuple[str, ...], closed: View | None
+) -> Sequence[tuple[Any, ...]]:
+    """Return sums of a part by some columns; what is over and what is in progress may each have a row of one key."""
+    over = part.start if closed is None else closed.closed_until(_STEPS[part.table.name])
+    if closed is None or over <= part.start or part.narrowed != _EVERYTHING:
+        return _read(sql, part, keys, names)
+    is_over = part.end is not None and part.end <= over
+    past = part if is_over else replace(part, end=over)
+    rows = closed.rows(
+        past, (keys, names), read_mark=lambda: _mark(sql, past), read=lambda: _read(sql, past, keys, names)
+    )
+    return rows if is_over else [*rows, *_read(sql, replace(part, start=over), keys, names)]
+
+
+def _read(sql: Sql, part: _Part, keys: tuple[str, ...], names: tuple[str, ...]) -> list[tuple[Any, ...]]:
+    return [tuple(row) for row in sql.execute(_sums_by(part.table, keys, names).where(*_within(part)))]
+
+
+def _mark(sql: Sql, part: _Part) -> tuple[Any, ...]:
+    return tuple(sql.execute(_mark_of(part.table).where(*_within(part))).one())
+
+
+@cache
+def _mark_of(table: Table) -> Select[Any]:
+    columns: list[ColumnElement[Any]] = [func.count(), *(func.sum(table.c[name]) for name in _MARKED)]
+    return select(*columns).select_from(table)
+
+
+@cache
+def _sums_by(table: Table, keys: tuple[str, ...], names: tuple[str, ...]) -> Select[Any]:
+    """Return the question for sums by some columns; made once, because that takes longer than to answer it."""
+    columns = [table.c[name] for name in keys]
+    return select(*columns, *(func.sum(table.c[name]) for name in names)).group_by(*columns)
+
+
+def _within(part: _Part) -> list[ColumnElement[bool]]:
+    table = part.table
+    conditions: list[ColumnElement[bool]] = [table.c.bucket >= part.start]
+    if part.end is not None:
+        conditions.append(table.c.bucket < part.end)
     for name in ("api_key_id", "provider", "model", "combo_id"):
-        value = getattr(narrowed, name)
+        value = getattr(part.narrowed, name)
         if value is not None:
             conditions.append(table.c[name] == value)
     return conditions
 
 
 def _named_totals(values: Sequence[Any]) -> Totals:
-    typed = {n: float(v) if n.endswith("_sum") else int(v) for n, v in zip(_NAMED, values, strict=True)}
+    typed = {name: kind(value) for name, kind, value in zip(_NAMED, _KINDS, values, strict=True)}
     return Totals(**typed, latency=())  # type: ignore[arg-type]
 
 
@@ -374,7 +444,7 @@ def _coarser(groups: Groups, bucket_s: int) -> Groups:
     return longer
 
 
-def _merge(groups: dict[K, list[Any]], key: K, sums: list[Any]) -> None:
+def _merge(groups: dict[K, Any], key: K, sums: Sequence[Any]) -> None:
     present = groups.get(key)
     groups[key] = sums if present is None else [a + b for a, b in zip(present, sums, strict=True)]
 

@@ -16,6 +16,7 @@ import pytest
 from werkzeug.datastructures import FileStorage
 from werkzeug.test import TestResponse, encode_multipart
 
+from omniroute.secret import Secret
 from omniroute.settings import Settings
 from tests.blueprints.app import App, error_of, whole_app
 
@@ -206,10 +207,10 @@ def test_an_import_replaces_the_data_and_says_what_came(app: App) -> None:
 
 
 def test_an_import_takes_the_key_of_the_source(app: App, tmp_path: Path) -> None:
-    with whole_app(Settings(data_dir=tmp_path / "other", app_log_to_file=False)) as other:
+    key = "another-key-of-another-server-0123456789"
+    with whole_app(Settings(data_dir=tmp_path / "other", app_log_to_file=False, encryption_key=Secret(key))) as other:
         add_node(other)
         data = exported(other)
-        key = (tmp_path / "other" / "secrets" / "encryption_key").read_text().strip()
     client = app.client()  # API keys come with the file; a session stays
     assert client.post("/api/auth/login", json={"password": "correct horse battery"}).status_code == 200
     headers = {"Origin": "http://localhost:20128"}
