@@ -257,7 +257,7 @@ class Health:
         jobs = self._asked(self._jobs, (), is_up)
         found += self._of_storage()
         found += notices.of_jobs(jobs, self._intervals(), self._now(), self._started_at)
-        found += notices.of_breakers(resting)
+        found += notices.of_breakers(resting, {node.id: node.name for node in self._snapshots.current.nodes})
         found += self._of_configuration()
         found += self._asked(self._spending, (), is_up)
         return sorted(found, key=lambda notice: not notice.is_failure)

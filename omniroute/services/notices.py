@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from omniroute.money.tariff import NANO
@@ -55,9 +56,12 @@ def of_jobs(
                 yield Notice("job_late", message, "Is the scheduler off in every worker?", is_failure=True)
 
 
-def of_breakers(state: ResilienceState) -> Iterator[Notice]:
-    """Yield what is to be said of providers that fail altogether, and of credentials that are refused."""
-    opened = sorted({one.provider for one in state.breakers if one.opened_at is not None})
+def of_breakers(state: ResilienceState, names: Mapping[str, str] = MappingProxyType({})) -> Iterator[Notice]:
+    """Yield what is to be said of providers that fail altogether, and of credentials that are refused.
+
+    `names` are those of the operator's own endpoints, by their ids.
+    """
+    opened = sorted({names.get(one.provider, one.provider) for one in state.breakers if one.opened_at is not None})
     if opened:
         message = f"So many requests to {_named(opened)} failed that none is sent there for now."
         yield Notice("provider_down", message, "See what they answer; or reset the breaker.", is_failure=True)

@@ -65,6 +65,7 @@ def test_providers_that_fail() -> None:
     found = list(of_breakers(state))
     assert [notice.code for notice in found] == ["provider_down", "credential_refused"]
     assert "groq" in found[0].message
+    assert "Fast one" in next(of_breakers(state, {"groq": "Fast one"})).message
     assert "openai" not in found[0].message
     assert "Main" in found[1].message
     assert list(of_breakers(ResilienceState())) == []
