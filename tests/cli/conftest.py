@@ -4,8 +4,10 @@
     remote("combos", "list")            over HTTP, as a person with an admin token of a running server
     remote("combos", "list", scope="read")
     both("combos", "list")              over HTTP and over a copy of the same data: they must print the same
+    busy("chat", "Hello")               as `remote`, on another server: for what sends requests
+    both_busy("combos", "test", "x")    as `both`, for what sends requests
 
-The server is started once and kept; what a test has made on it is removed after the test.
+The servers are started once and kept; what a test has made on them is removed after the test, except what was used.
 """
 
 from __future__ import annotations
@@ -147,6 +149,8 @@ def connected_server(directory: Path) -> Iterator[Remote]:
 def _connected(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remote]:
     with connected_server(tmp_path_factory.mktemp("remote")) as made:
         yield made
+        used = made.server.api("GET", "/api/usage/logs")["total"]
+        assert used == 0, f"{used} requests went through `remote`, and show in sums that tests compare: take `busy`"
 
 
 @pytest.fixture(scope="session")
@@ -174,11 +178,20 @@ Both = Callable[..., Result]
 
 @pytest.fixture
 def both(run: Run, remote: Remote, home: Path) -> Both:
-    """Run a command that only looks, over HTTP and in this process over a copy of the data: both print the same.
+    """Run a command over HTTP and in this process over a copy of the data: both print the same.
 
     `without`: replaces what differs because time has passed.
     """
+    return _compared(run, remote, home)
 
+
+@pytest.fixture
+def both_busy(run: Run, busy: Remote, home: Path) -> Both:
+    """The same as `both`, for commands that send requests."""
+    return _compared(run, busy, home)
+
+
+def _compared(run: Run, remote: Remote, home: Path) -> Both:
     def call(*arguments: str, stdin: str | None = None, without: Callable[[str], str] = lambda text: text) -> Result:
         there = remote(*arguments, stdin=stdin)
         remote.copy_data(home / "data")

@@ -261,13 +261,13 @@ class TestTest:
         assert body["strategy"] == "priority"
         assert body["testedAt"].endswith("Z")
 
-    def test_elsewhere_as_here(self, both: Both, remote: Remote) -> None:
-        remote("combos", "create", "fast", "sandbox/echo", "sandbox/http/500")
+    def test_elsewhere_as_here(self, both_busy: Both, busy: Remote) -> None:
+        busy("combos", "create", "fast", "sandbox/echo", "sandbox/http/500")
 
         def untimed(text: str) -> str:
             return re.sub(r" +", " ", re.sub(r"(ok|error) +\d+", r"\1 ms", text))
 
-        result = both("combos", "test", "fast", "--prompt", "Hello", without=untimed)
+        result = both_busy("combos", "test", "fast", "--prompt", "Hello", without=untimed)
         assert (result.exit_code, "Not every target serves." in result.stderr) == (Exit.FAILED, True)
 
     def test_one_that_leads_nowhere_ends_with_1(self, run: Run) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import click
@@ -30,27 +29,17 @@ def test_the_version() -> None:
     assert (done.returncode, done.stdout) == (0, f"omniroute, version {__version__}\n")
 
 
-def test_version_and_help_answer_at_once() -> None:
-    def seconds(argument: str) -> float:
-        started = time.perf_counter()
-        assert python("-m", "omniroute", argument).returncode == 0
-        return time.perf_counter() - started
-
-    # The best of some, because the machine has other things to do; the bars are 0.25 s and 0.5 s.
-    assert min(seconds("--version") for _ in range(5)) < 0.25
-    assert min(seconds("--help") for _ in range(5)) < 0.5
-
-
 @pytest.mark.parametrize("argument", ["--version", "--help"])
-def test_nothing_heavy_is_imported_for_it(argument: str) -> None:
+def test_little_is_imported_for_it(argument: str) -> None:
+    """What makes it answer at once: the part `cold` of the benchmark measures how fast."""
     program = (
         "import sys, omniroute.cli\n"
         "try:\n    omniroute.cli.main([sys.argv[1]])\nexcept SystemExit:\n    pass\n"
-        "print([name for name in sys.argv[2:] if name in sys.modules], file=sys.stderr)"
+        "print([name for name in sys.argv[2:] if name in sys.modules], len(sys.modules) < 200, file=sys.stderr)"
     )
     done = python("-c", program, argument, *HEAVY)
 
-    assert done.stderr == "[]\n"
+    assert done.stderr == "[] True\n"
 
 
 def test_the_help_names_each_command_with_its_aliases(run: Run) -> None:

@@ -178,11 +178,16 @@ class TestWatching:
         assert busy("logs", "--key", "nobody").exit_code == Exit.MISUSE
 
     def test_logs_to_a_file(self, busy: Remote, home: Path) -> None:
-        busy.ask("sandbox/echo")
-        written = lambda: document(busy("logs", "--requests", "--json"))["logs"]  # noqa: E731 - rows come in batches
+        request_id = busy.ask("sandbox/echo").headers["X-OmniRoute-Request-Id"]
+
+        def written() -> bool:
+            rows = document(busy("logs", "--requests", "--json"))["logs"]
+            return request_id in [row["requestId"] for row in rows]
+
         wait_until(written, within_s=10, what="the row is in the log")
         assert busy("logs", "--requests", "--export", "rows.jsonl").exit_code == Exit.DONE
-        assert json.loads((home / "rows.jsonl").read_text().splitlines()[0])["provider"] == "sandbox"
+        rows = [json.loads(line) for line in (home / "rows.jsonl").read_text().splitlines()]
+        assert [row["provider"] for row in rows if row["requestId"] == request_id] == ["sandbox"]
         assert busy("logs", "--requests", "--export", "rows.jsonl").exit_code == Exit.MISUSE
 
     def test_following_needs_a_server(self, run: Run) -> None:

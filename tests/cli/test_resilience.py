@@ -155,15 +155,15 @@ def test_a_name_that_several_have_is_refused(run: Run, home: Path, connection: s
     assert connection in result.stderr
 
 
-def test_elsewhere_as_here(both: Both, remote: Remote, golden: Golden) -> None:
+def test_elsewhere_as_here(both_busy: Both, busy: Remote, golden: Golden) -> None:
     """A connection whose provider refuses its key is dead until somebody mends it."""
     refusal = answer(b'{"error": {"message": "No such key."}}', status=401)
     with fake_upstream(refusal, refusal, refusal) as upstream:
-        remote.server.add_node(f"{upstream.url}/v1", prefix="mine")
+        busy.server.add_node(f"{upstream.url}/v1", prefix="mine")
         for _ in range(2):
-            assert remote.ask("mine/m").status_code >= 400
-        check_list(golden, both, "resilience", "show")
-        assert "until it is mended" in remote("resilience", "show", "--provider", "mine").stdout
-        assert both("resilience", "show", "--provider", "groq").stdout.count("\n") == 1
-        assert json.loads(remote("resilience", "reset", "--provider", "mine", "--json").stdout)["reset"] >= 1
-    assert shown(remote)["dead"] == []
+            assert busy.ask("mine/m").status_code >= 400
+        check_list(golden, both_busy, "resilience", "show")
+        assert "until it is mended" in busy("resilience", "show", "--provider", "mine").stdout
+        assert both_busy("resilience", "show", "--provider", "groq").stdout.count("\n") == 1
+        assert json.loads(busy("resilience", "reset", "--provider", "mine", "--json").stdout)["reset"] >= 1
+    assert shown(busy)["dead"] == []

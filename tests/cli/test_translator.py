@@ -91,7 +91,7 @@ def test_a_torn_stream_is_a_failure(run: Run, tmp_path: Path) -> None:
     assert found.exit_code == Exit.FAILED
 
 
-@pytest.mark.parametrize("place", ["run", "remote"])
+@pytest.mark.parametrize("place", ["run", "busy"])
 def test_a_request_is_sent(place: str, request_file: str, request: pytest.FixtureRequest) -> None:
     ask: Run | Remote = request.getfixturevalue(place)
     found = ask("translator", "send", "--format", "openai-chat", "--file", request_file)
