@@ -14,7 +14,7 @@ class Babel:
         *,
         default_locale: str = ...,
         default_timezone: str = ...,
-        locale_selector: Callable[[], str | None] | None = None,
+        locale_selector: Callable[[], str | Locale | None] | None = None,
     ) -> None: ...
 
 class LazyString:

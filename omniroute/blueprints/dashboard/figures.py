@@ -82,8 +82,9 @@ def money(value: float | None, digits: int | None = None) -> str:
     if 0 < abs(value) < 10**-places / 2:
         return "<\u2009" + money(10.0**-places, places)
     if 0 <= value < _THOUSAND - 1:
-        before, after = _around_dollars(get_locale())
-        return f"{before}{_small(value, places, get_locale())}{after}"
+        locale = get_locale()
+        before, after = _around_dollars(locale)
+        return f"{before}{_small(value, places, locale)}{after}"
     return format_currency(value, "USD", format="¤#,##0." + "0" * places, locale=get_locale(), currency_digits=False)
 
 

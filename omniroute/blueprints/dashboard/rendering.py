@@ -13,7 +13,7 @@ import time
 from hashlib import blake2b
 from typing import Any, Final
 
-from flask import Response, current_app, flash, make_response, redirect, request
+from flask import Response, current_app, flash, g, make_response, redirect, request
 from flask_babel import gettext as _
 from flask_wtf.csrf import generate_csrf
 from werkzeug.wrappers import Response as WsgiResponse
@@ -22,10 +22,19 @@ from omniroute.blueprints.dashboard.api import Refused
 from omniroute.gateway.slices import Slices
 
 _FRAGMENT_VARY: Final = "HX-Request, HX-Target"
+_PARTS: Final = 16
+"""Of a template, between two looks at the clock: a page has thousands of them."""
 
 
-def page(template: str, /, *, blocks: tuple[str, ...] = (), status: int = 200, **context: Any) -> WsgiResponse:
-    """Return a page, or the block of it that the request targets."""
+def page(
+    template: str, /, *, blocks: tuple[str, ...] = (), status: int = 200, shown_at: str = "", **context: Any
+) -> WsgiResponse:
+    """Return a page, or the block of it that the request targets.
+
+    `shown_at` is where the page is when a form is answered with it: its links lead on from there.
+    """
+    if shown_at:
+        g.shown_at = shown_at
     target = request.headers.get("HX-Target", "")
     if request.headers.get("HX-Request") == "true" and target in blocks:
         response = _block(template, target, context, status)
@@ -67,9 +76,10 @@ def _rendered(template: str, block: str | None, context: dict[str, Any]) -> str:
     parts = found.generate(context) if block is None else found.blocks[block](found.new_context(context))
     pause = Slices(time.monotonic)
     written = []
-    for part in parts:
+    for count, part in enumerate(parts):
         written.append(part)
-        pause()
+        if not count % _PARTS:
+            pause()
     return "".join(written)
 
 

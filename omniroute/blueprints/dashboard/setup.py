@@ -8,9 +8,9 @@ from functools import cache
 from hashlib import sha256
 from importlib.metadata import version as version_of
 from typing import Any, Final
-from urllib.parse import urlencode
+from urllib.parse import parse_qs, urlencode, urlsplit
 
-from flask import Flask, Request, g, request, url_for
+from flask import Flask, Request, current_app, g, request, url_for
 from flask_bootstrap import Bootstrap5
 from flask_login import UserMixin, current_user
 
@@ -106,9 +106,24 @@ class _Parts:
 
 def with_query(**changes: Any) -> str:
     """Return the address of the current page with parameters of its query changed; None leaves one out."""
-    query = {**request.args.to_dict(flat=False), **{name: [value] for name, value in changes.items()}}
+    path: str
+    query: dict[str, list[Any]] = request.args.to_dict(flat=False)
+    if "shown_at" in g:
+        parts = urlsplit(g.shown_at)
+        path, query = parts.path, parse_qs(parts.query)
+    else:
+        path = request.script_root + (request.path if request.method == "GET" else _page_of(request.path))
+    query |= {name: [value] for name, value in changes.items()}
     given = [(name, one) for name, values in query.items() for one in values if one is not None and one != ""]
-    return request.script_root + request.path + ("?" + urlencode(given) if given else "")
+    return path + ("?" + urlencode(given) if given else "")
+
+
+def _page_of(path: str) -> str:
+    """Return the page that a form belongs to, by the address that takes the form: the nearest one above that opens."""
+    routes = current_app.url_map.bind("")
+    while path and not routes.test(path, method="GET"):
+        path = path.rpartition("/")[0]
+    return path or "/"
 
 
 def asset(name: str) -> str:
