@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.browser.visitors import Visitors, chromium
+from tests.browser.visitors import PHONE, WIDE, Visitors, chromium
 from tests.e2e.processes import Server, running_server
 
 
@@ -33,3 +33,19 @@ def visitors(server: Server, browser: Browser) -> Iterator[Visitors]:
     opened = Visitors(server, browser)
     yield opened
     opened.close()
+
+
+Opener = Callable[[str], Page]
+
+
+@pytest.fixture(params=[True, False], ids=["wide-light-scripted", "phone-dark-plain"])
+def opened(visitors: Visitors, request: pytest.FixtureRequest) -> Opener:
+    """Open a page as each of two visitors: at a desk with a script, and on a phone by forms alone."""
+    is_scripted: bool = request.param
+
+    def visit(path: str) -> Page:
+        if is_scripted:
+            return visitors.visit(path, width=WIDE, theme="light")
+        return visitors.visit(path, width=PHONE, theme="dark", has_script=False)
+
+    return visit

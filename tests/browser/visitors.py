@@ -34,12 +34,14 @@ class Visitors:
     """Opens pages as a logged-in visitor; closes all of them at the end.
 
     Attributes:
+        plain: the browsers without a script.
         complaints: what the browser's console has said, of all pages; `look` judges it.
     """
 
     server: Server
     browser: Browser
     contexts: list[BrowserContext] = field(default_factory=list)
+    plain: list[BrowserContext] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
 
     def visit(
@@ -64,6 +66,8 @@ class Visitors:
         )
         context.set_default_timeout(10_000)
         self.contexts.append(context)
+        if not has_script:
+            self.plain.append(context)
         if is_logged_in:
             context.add_cookies(
                 [
@@ -84,6 +88,7 @@ class Visitors:
 
     def look(self, page: Page) -> None:
         """Hold a page to what every page must: usable by all, no complaint of the browser, no sideways scrolling."""
+        assert page.context not in self.plain, "axe is a script: it would be waited for without an end"
         found: dict[str, Any] = _AXE.run(page, options=_RULES).response
         faults = [
             f"{fault['id']} ({fault['impact']}): {fault['help']}: {[node['target'] for node in fault['nodes'][:3]]}"

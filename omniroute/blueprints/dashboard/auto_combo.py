@@ -68,6 +68,7 @@ def _page(name: str, form: FormState | None = None, status: int = 200) -> Respon
         "dashboard/auto_combo.html",
         blocks=("candidates",),
         status=status,
+        shown_at=_of(name, key) if request.method == "POST" else "",
         name=name,
         purpose=CHANNELS[name],
         channels=CHANNELS,

@@ -78,10 +78,16 @@ def _page(shown: dict[str, Any], test: dict[str, Any] | None = None) -> Response
         drill_fault=fault,
         failing=failing,
         drill_targets=list(dict.fromkeys(one["model"] for one in shown["targets"] if one["connections"])),
-        drill_providers=sorted({one["provider"] for one in shown["targets"] if one["provider"] and one["connections"]}),
+        drill_providers=_providers(shown["targets"]),
         **_shares(metrics),
         **_attempts(rows),
     )
+
+
+def _providers(targets: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Return the providers behind targets, by the prefix of their models: an own endpoint has no better name."""
+    found = {one["provider"]: one["model"].partition("/")[0] for one in targets if one["connections"]}
+    return sorted(((provider, prefix) for provider, prefix in found.items() if provider), key=lambda pair: pair[1])
 
 
 def _by_target(metrics: Mapping[str, Any]) -> dict[Any, dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Final
+from urllib.parse import parse_qsl, urlsplit
 
 from flask import request, url_for
 from flask_babel import gettext as _
@@ -68,8 +69,9 @@ def import_prices() -> Response:
 
 def pricing_page(form: FormState, *, preview: Mapping[str, Any] | None = None, status: int = 200) -> Response:
     """Return the tab, with the form of one row as it stands; `preview` is what an import would change."""
-    args = request.args
-    unit, offset = _unit(args.get("unit")), _offset()
+    address = _back() if request.method == "POST" else ""
+    args = dict(parse_qsl(urlsplit(address).query)) if address else request.args.to_dict()
+    unit, offset = _unit(request.form.get("unit") or args.get("unit")), _offset(args.get("offset", ""))
     filters = {name: args.get(name, "").strip() for name in ("q", "provider", "source")}
     fault = ""
     try:
@@ -81,6 +83,7 @@ def pricing_page(form: FormState, *, preview: Mapping[str, Any] | None = None, s
     )
     return page(
         "dashboard/costs_pricing.html",
+        shown_at=address,
         tab="pricing",
         form=form,
         edited=edited,
@@ -153,6 +156,5 @@ def _unit(text: str | None) -> str:
     return text if text in UNITS else UNITS[0]
 
 
-def _offset() -> int:
-    text = request.args.get("offset", "")
+def _offset(text: str) -> int:
     return int(text) if text.isdecimal() and len(text) < 10 else 0

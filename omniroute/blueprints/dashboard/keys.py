@@ -9,7 +9,7 @@ from flask import request
 from flask_babel import gettext as _
 from werkzeug.wrappers import Response
 
-from omniroute.blueprints.dashboard import api, key_form
+from omniroute.blueprints.dashboard import api, key_form, named
 from omniroute.blueprints.dashboard.api import Refused
 from omniroute.blueprints.dashboard.blueprint import blueprint
 from omniroute.blueprints.dashboard.form_state import FormState
@@ -96,7 +96,7 @@ def parts(form: FormState) -> dict[str, Any]:
     """Return what the fields of a key need beside their values."""
     return {
         "endpoints": key_form.endpoints(),
-        "connections": api.get("/api/providers", limit=200, sort="name")["connections"],
+        "connections": named.connections(),
         "days": key_form.days(),
         "found": _found(str(form.value("find"))),
         "is_more_open": any(form.fault(name) for name in key_form.OF_MORE),

@@ -20,6 +20,7 @@ _OFFERED: Final = 9
 """Providers of a group that the list offers; the catalogue has all."""
 _PER_PAGE: Final = 48
 _LONGEST_SEARCH: Final = 100
+_MOST_NODES: Final = 200
 _FREE: Final = frozenset({"free", "local"})
 
 
@@ -89,6 +90,7 @@ def provider_job(job_id: str) -> Response:
         "dashboard/provider_job.html",
         blocks=("job",),
         job=job,
+        endpoints={one["id"]: one["name"] for one in api.get("/api/provider-nodes", limit=_MOST_NODES)["nodes"]},
         title={
             "provider-test": _("Test of connections"),
             "provider-import": _("Import of keys"),

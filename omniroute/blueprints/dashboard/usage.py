@@ -111,7 +111,7 @@ def filled(series: list[dict[str, Any]], span: Mapping[str, Any]) -> list[dict[s
     nothing = {name: 0 for name in (series[0] if series else {}) if name != "t"}
     first = start - start % step
     times = sorted({*range(first, max(end, first + 1), step), *by_time})
-    return [by_time.get(at, {"t": _iso(at), **nothing}) | {"at": at} for at in times] if series else []
+    return [(by_time.get(at) or {"t": _iso(at), **nothing}) | {"at": at} for at in times] if series else []
 
 
 def _figures(points: list[dict[str, Any]]) -> dict[str, Any]:

@@ -56,7 +56,7 @@ function draw(place) {
   const figures = JSON.parse(document.getElementById(place.dataset.chart).textContent);
   drawn.get(place)?.destroy();
   place.replaceChildren();
-  if (!figures.times.length) return;
+  if (!figures.times.length) return void place.remove();
   const data = [figures.times, ...figures.series.map((one) => one.values)];
   drawn.set(place, new window.uPlot(options(place, figures), data, place));
 }
@@ -82,7 +82,8 @@ export async function prepare(scope) {
   try {
     await loaded();
   } catch (missing) {
-    return; // the table below each chart has the same figures
+    for (const place of places) place.remove(); // the table below has the same figures
+    return;
   }
   for (const place of places) {
     draw(place);

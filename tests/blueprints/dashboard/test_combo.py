@@ -9,6 +9,7 @@ import pytest
 
 from tests.blueprints.dashboard.conftest import Pages, text_of
 from tests.blueprints.dashboard.emptied import empty, opened
+from tests.blueprints.dashboard.provider_world import connect, node
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +76,17 @@ def test_the_drill_shows_the_order_that_is_left(pages: Pages) -> None:
     assert "is neither a target nor" in pages.get(f"{path}?drill=1&fail=groq/x")
     pages.app.own.request_log.flush()
     assert pages.api("GET", "/api/usage/logs?limit=1")["total"] == before, "nothing was sent"
+
+
+def test_the_drill_calls_an_own_endpoint_by_its_prefix(pages: Pages) -> None:
+    identity = node(pages, "lab")
+    connect(pages, identity)
+    path, _id = make(pages, "lab/some-model", "sandbox/echo")
+    page = pages.get(path)
+    assert "All of the provider lab" in page
+    assert f"All of the provider {identity}" not in page
+    drill = pages.get(f"{path}?drill=1&fail={identity}")
+    assert "sandbox/echo would answer." in drill
 
 
 def test_the_figures_begin_anew(pages: Pages) -> None:

@@ -261,6 +261,15 @@ def test_all_connections_are_tested(pages: Pages, transport: ScriptedTransport) 
     assert "1 of 2" in text_of(pages.block(f"/dashboard/providers/jobs/{job}", "job"))
 
 
+def test_results_call_own_endpoints_by_their_names(pages: Pages, transport: ScriptedTransport) -> None:
+    identity = node(pages, "own", name="Rack in the cellar")
+    connect(pages, identity, name="first")
+    page = pages.after(pages.post("/dashboard/providers/test", {"provider": identity}))
+    results = page[page.index('id="results-title"') :]
+    assert "Rack in the cellar" in results
+    assert identity not in results
+
+
 def test_nothing_to_test_is_said(pages: Pages) -> None:
     page = pages.after(pages.post("/dashboard/providers/test", {"provider": "groq"}))
     assert "has no active connection" in page

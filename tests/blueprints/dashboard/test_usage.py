@@ -69,13 +69,14 @@ def figures_in(page: str, name: str) -> dict[str, Any]:
 
 def test_usage_shows_sums_a_chart_and_its_table(pages: Pages) -> None:
     some_usage(pages)
+    log(pages, record(6, time=time.time() - 2 * DAY_S))
     page = pages.get("/dashboard/usage?range=24h")
     assert '<p class="figure">5</p>' in page
     assert "1 failed, 0 cancelled" in page
     figures = figures_in(page, "usage-figures")
     assert sum(figures["series"][0]["values"]) == 5
     assert sum(figures["series"][1]["values"]) == 1
-    assert len(figures["times"]) >= 2, "hours in which nothing happened are zeros, not gaps"
+    assert len(figures["times"]) >= 24, "hours in which nothing happened are zeros, not gaps"
     for text in ("By provider", "By combo", "groq", "opus", "safe", "1 unpriced", "$2.50"):
         assert text in page
     assert "<laptop>" not in pages.client.get("/dashboard/usage").get_data(as_text=True)
@@ -150,3 +151,10 @@ def test_costs_without_requests_lead_to_budgets(pages: Pages) -> None:
     page = pages.get("/dashboard/costs")
     assert "Nothing was spent in this time" in page
     assert "/dashboard/costs?tab=budget" in page
+
+
+def test_what_prompt_caches_gave_stands_among_the_settings(pages: Pages) -> None:
+    log(pages, record(1), record(2, provider="gemini", tokens_in=0, cache_read=0))
+    page = re.sub(r"<[^>]+>", " ", pages.get("/dashboard/settings?tab=ai"))
+    assert re.search(r"groq\s+1\s+1K\s+400\s+0\s+40%", page)
+    assert re.search(r"gemini\s+1\s+0\s+0\s+0\s+–", page)
