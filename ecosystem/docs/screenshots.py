@@ -16,7 +16,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from playwright.sync_api import Browser, sync_playwright  # noqa: E402 -- found from the root of the clone
+from playwright.sync_api import Browser, Page, sync_playwright  # noqa: E402 -- found from the root of the clone
 
 from omniroute.records import RequestRecord  # noqa: E402
 from omniroute.settings import Settings  # noqa: E402
@@ -28,7 +28,9 @@ from tests.e2e.processes import Server, running_sandbox, running_server, start_s
 DIRECTORY = Path(__file__).parent / "images" / "pages"
 DAYS = 30
 REQUESTS = 9_000
-LOOKS = (("light", "light", 1440, 900), ("dark", "dark", 1440, 900), ("phone", "light", 390, 844))
+BUDGETS = {"laptop": 40, "ci": 8, "phone app": None, "research": 120}
+"""Keys, with what they may spend a month (US dollars)."""
+LOOKS = (("light", "light", 1440, 900), ("dark", "dark", 1440, 1100), ("phone", "light", 390, 844))
 ACCOUNTS = (
     ("anthropic", "team@example.com", "claude-sonnet-5"),
     ("openai", "work", "gpt-6"),
@@ -44,10 +46,10 @@ def main(wanted: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="omniroute-pictures-") as scratch:
         home = Path(scratch)
         with running_sandbox(home / "sandbox.log") as sandbox:
-            with running_server(home / "data", INSTANCE_NAME="home lab") as first:
+            with running_server(home / "data", OMNIROUTE_INSTANCE_NAME="home lab") as first:
                 world = _configure(first, sandbox.url)
             _fill(home / "data", world)
-            server = start_server(home / "data", INSTANCE_NAME="home lab")
+            server = start_server(home / "data", OMNIROUTE_INSTANCE_NAME="home lab")
             try:
                 server.log_in()
                 _ask(server, world)
@@ -76,11 +78,9 @@ def _configure(server: Server, sandbox: str) -> dict[str, Any]:
     server.api("POST", "/api/combos", {"name": "lab", "models": ["lab/fail-429", "lab/story", "sandbox/echo"]})
     server.api("PUT", "/api/combos/default", {"id": coding["id"]})
     keys = []
-    for name, limit in (("laptop", 40), ("ci", 15), ("phone app", None), ("research", 120)):
+    for name in BUDGETS:
         made = server.api("POST", "/api/keys", {"name": name})
         keys.append({"id": made["id"], "key": made["key"], "name": name})
-        if limit is not None:
-            server.api("POST", "/api/usage/budget", {"keyId": made["id"], "limit": limit, "period": "monthly"})
     return {"connections": connections, "combos": [coding["id"], cheap["id"]], "keys": keys}
 
 
@@ -142,6 +142,9 @@ def _ask(server: Server, world: dict[str, Any]) -> None:
     """Send some real requests, so that there are decision records, rests and failures of today."""
     import requests
 
+    for key in world["keys"]:
+        if (limit := BUDGETS[key["name"]]) is not None:  # set now, it counts what was spent before
+            server.api("POST", "/api/usage/budget", {"keyId": key["id"], "limit": limit, "period": "monthly"})
     headers = {"Authorization": f"Bearer {world['keys'][0]['key']}"}
     for model in ("sandbox/story", "lab", "sandbox/fail-429", "lab", "sandbox/tools", "sandbox/echo"):
         body = {"model": model, "messages": [{"role": "user", "content": "Hello"}]}
@@ -154,6 +157,10 @@ def _pages(server: Server) -> Iterator[tuple[str, str]]:
     lab = next(one for one in server.api("GET", "/api/combos")["combos"] if one["name"] == "lab")["id"]
     key = server.api("GET", "/api/keys")["keys"][0]["id"]
     request = next(row["id"] for row in server.logs() if row["attempts"] > 1)
+    connection = server.api("GET", "/api/providers?provider=anthropic")["connections"][0]["id"]
+    node = server.api("GET", "/api/provider-nodes")["nodes"][0]["id"]
+    job = server.api("POST", "/api/providers/test-batch", {"provider": node})["jobId"]
+    backup = server.api("PUT", "/api/db-backups", {})["backup"]["id"]
     pages = {
         "home": "/dashboard",
         "endpoints": "/dashboard/endpoints",
@@ -163,9 +170,21 @@ def _pages(server: Server) -> Iterator[tuple[str, str]]:
         "providers": "/dashboard/providers",
         "provider": "/dashboard/providers/anthropic",
         "provider-models": "/dashboard/providers/anthropic?tab=models",
+        "provider-model": "/dashboard/providers/anthropic/models/claude-sonnet-5",
+        "provider-advanced": "/dashboard/providers/anthropic?tab=advanced",
+        "provider-custom": f"/dashboard/providers/{node}",
+        "provider-add": "/dashboard/providers/add",
+        "provider-connect": "/dashboard/providers/mistral/connect",
+        "provider-keys": "/dashboard/providers/mistral/keys",
+        "provider-import": "/dashboard/providers/import",
+        "provider-job": f"/dashboard/providers/jobs/{job}",
+        "provider-remove": "/dashboard/providers/anthropic/remove",
+        "connection": f"/dashboard/providers/anthropic/connections/{connection}",
+        "endpoint-new": "/dashboard/providers/custom",
         "combos": "/dashboard/combos",
         "combo": f"/dashboard/combos/{lab}",
         "combo-edit": f"/dashboard/combos/{combo}/edit",
+        "combo-new": "/dashboard/combos/new",
         "auto-combo": "/dashboard/auto-combo",
         "usage": "/dashboard/usage",
         "costs": "/dashboard/costs",
@@ -185,10 +204,18 @@ def _pages(server: Server) -> Iterator[tuple[str, str]]:
         "translator-monitor": "/dashboard/translator?tab=monitor",
         "playground": "/dashboard/playground",
         "cli-tools": "/dashboard/cli-tools",
+        "cli-tool": "/dashboard/cli-tools?tool=claude",
         "access-tokens": "/dashboard/settings/access-tokens",
         "backups": "/dashboard/backups",
+        "restore": f"/dashboard/backups/restore?id={backup}",
         "account": "/dashboard/account",
+        "search": "/dashboard/search?q=claude",
         "setup": "/dashboard/setup?step=provider",
+        "setup-combo": "/dashboard/setup?step=combo",
+        "setup-client": "/dashboard/setup?step=client",
+        "login": "/login",
+        "offline": "/offline",
+        "not-found": "/dashboard/providers/unheard-of",
     }
     yield from pages.items()
     for tab in ("general", "appearance", "ai", "security", "routing", "resilience", "advanced"):
@@ -204,14 +231,29 @@ def _take(browser: Browser, server: Server, name: str, path: str) -> None:
             locale="en-US",
             reduced_motion="reduce",
         )
-        context.add_cookies(
-            [{"name": one.name, "value": one.value or "", "url": server.url} for one in server.session.cookies]
-        )
+        if name != "login":
+            context.add_cookies(
+                [{"name": one.name, "value": one.value or "", "url": server.url} for one in server.session.cookies]
+            )
         page = context.new_page()
         page.goto(path)
         page.wait_for_timeout(400)
+        if name == "playground":
+            _chat(page)
         page.screenshot(path=DIRECTORY / f"{name}-{look}.png", full_page=look != "light" or width < 600)
         context.close()
+
+
+def _chat(page: Page) -> None:
+    """Ask two models."""
+    models = ("sandbox/story", "sandbox/think")
+    for field, model in zip(page.locator("input[name=model]").all(), models, strict=True):
+        field.fill(model)
+    page.locator("textarea[name=message]").fill("Why is the sky blue?")
+    page.locator("#send").click()
+    page.locator("#stop").wait_for(state="hidden")
+    page.wait_for_timeout(1500)  # the figures of the answers come with the log
+    page.evaluate("window.scrollTo(0, 0)")
 
 
 if __name__ == "__main__":
