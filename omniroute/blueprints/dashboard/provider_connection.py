@@ -10,7 +10,7 @@ from flask_babel import gettext as _
 from flask_babel import ngettext
 from werkzeug.wrappers import Response
 
-from omniroute.blueprints.dashboard import api, provider_fields, provider_states
+from omniroute.blueprints.dashboard import api, provider_fields, quota_words, provider_states
 from omniroute.blueprints.dashboard.api import Refused
 from omniroute.blueprints.dashboard.blueprint import blueprint
 from omniroute.blueprints.dashboard.form_state import FormState
@@ -116,7 +116,7 @@ def _values(found: Mapping[str, Any]) -> dict[str, Any]:
 def _connection_page(row: Mapping[str, Any], found: Mapping[str, Any], form: FormState, status: int = 200) -> Response:
     quotas = api.get("/api/usage/quota", provider=row["id"])["quotas"]
     windows = [w for one in quotas if one["connectionId"] == found["id"] for w in one["windows"]]
-    names = dict.fromkeys([*(window["name"] for window in windows), *found["quotaCutoffs"]])
+    titles = {name: name for name in found["quotaCutoffs"]} | {one["name"]: quota_words.title(one) for one in windows}
     proxy = api.get("/api/settings/proxy", resolve=found["id"])["effective"]
     return page(
         "dashboard/provider_connection.html",
@@ -124,7 +124,7 @@ def _connection_page(row: Mapping[str, Any], found: Mapping[str, Any], form: For
         connection=found,
         form=form,
         windows=windows,
-        cutoffs=[(_CUTOFF + name, name) for name in names],
+        cutoffs=[(_CUTOFF + name, title) for name, title in titles.items()],
         proxy=proxy,
         fields=[
             (name, next((one["default"] for one in row["parameters"] if one["name"] == name), None))

@@ -15,7 +15,7 @@ from flask_bootstrap import Bootstrap5
 from flask_login import UserMixin, current_user
 
 from omniroute import __version__
-from omniroute.blueprints.dashboard import figures, frame, languages, page_texts
+from omniroute.blueprints.dashboard import figures, frame, languages, page_texts, quota_words
 from omniroute.blueprints.guard import ACTOR
 from omniroute.container import container
 from omniroute.extensions import compress, login_manager
@@ -70,7 +70,7 @@ def init_app(app: Flask, *, signing_key: bytes, base_path: str = "", is_cookie_s
     _attach_compression(app)
     languages.init_app(app)
     frame.init_app(app)
-    app.jinja_env.filters.update(figures.FILTERS)
+    app.jinja_env.filters.update(figures.FILTERS | quota_words.FILTERS)
     app.jinja_env.globals.update(
         asset=asset,
         bootstrap_css=bootstrap_css,
