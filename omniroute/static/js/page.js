@@ -89,13 +89,19 @@ function ago(seconds) {
   return relative.format(Math.trunc(seconds / size), unit);
 }
 
+const [HOURS, MINUTES, SECONDS] = ["hour", "minute", "second"].map(
+  (unit) => new Intl.NumberFormat(language, { style: "unit", unit, unitDisplay: "narrow" }),
+);
+
+// Two units, and days alone: 1h 56m, 40m 4s, in 2 days.
 function left(seconds) {
   if (seconds <= 0) return say("now");
   const hours = Math.floor(seconds / 3600);
   const minutes = Math.floor((seconds % 3600) / 60);
   if (hours >= 48) return ago(seconds);
-  const two = (value) => String(value).padStart(2, "0");
-  return hours ? `${hours}:${two(minutes)}:${two(Math.floor(seconds % 60))}` : `${minutes}:${two(Math.floor(seconds % 60))}`;
+  if (hours) return `${HOURS.format(hours)} ${MINUTES.format(minutes)}`;
+  const rest = SECONDS.format(Math.floor(seconds % 60));
+  return minutes ? `${MINUTES.format(minutes)} ${rest}` : rest;
 }
 
 function showTime(element, now) {
