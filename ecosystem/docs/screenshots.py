@@ -18,10 +18,10 @@ sys.path.insert(0, str(ROOT))
 
 from playwright.sync_api import Browser, Page, sync_playwright  # noqa: E402 -- found from the root of the clone
 
-from omniroute.records import RequestRecord  # noqa: E402
+from omniroute.records import GrantWindow, QuotaReading, RequestRecord  # noqa: E402
 from omniroute.settings import Settings  # noqa: E402
 from omniroute.storage.database import Database, url_of  # noqa: E402
-from omniroute.storage.repositories import request_log, usage  # noqa: E402
+from omniroute.storage.repositories import quotas, request_log, usage  # noqa: E402
 from tests.browser.visitors import chromium  # noqa: E402
 from tests.e2e.processes import Server, running_sandbox, running_server, start_server  # noqa: E402
 
@@ -77,6 +77,14 @@ def _configure(server: Server, sandbox: str) -> dict[str, Any]:
     cheap = server.api("POST", "/api/combos", {"name": "cheap", "models": models[2:], "strategy": "cost-optimized"})
     server.api("POST", "/api/combos", {"name": "lab", "models": ["lab/fail-429", "lab/story", "sandbox/echo"]})
     server.api("PUT", "/api/combos/default", {"id": coding["id"]})
+    server.api("PUT", "/api/models/alias", {"pattern": "gpt-4*", "target": "openai/gpt-6", "priority": 10})
+    server.api("POST", "/api/model-combo-mappings", {"pattern": "claude-*", "comboId": coding["id"]})
+    chain = {"name": "when all else fails", "match": ["coding"], "models": ["groq/llama-5-70b", "sandbox/echo"]}
+    server.api("POST", "/api/fallback/chains", chain)
+    office = {"name": "office", "type": "socks5", "host": "proxy.example", "port": 1080, "username": "lab"}
+    proxy = server.api("POST", "/api/settings/proxies", office)["proxy"]["id"]
+    place = {"level": "combo", "id": cheap["id"], "proxy": {"id": proxy}}
+    server.api("PUT", "/api/settings/proxy", place)
     keys = []
     for name in BUDGETS:
         made = server.api("POST", "/api/keys", {"name": name})
@@ -93,9 +101,43 @@ def _fill(data_dir: Path, world: dict[str, Any]) -> None:
     def store(sql: Any) -> None:
         request_log.insert_batch(sql, rows)
         usage.add(sql, rows)
+        quotas.save(sql, _readings(world))
 
     database.write(store)
     database.dispose()
+
+
+def _readings(world: dict[str, Any]) -> Iterator[QuotaReading]:
+    """Say how quotas of four accounts went in the last two hours, the fastest in the first of them."""
+    ids = [one["id"] for one in world["connections"]]
+    now = time.time()
+    for step in range(13):
+        at, share = now - (12 - step) * 600, step / 12
+        for connection, window, plan in (
+            (ids[0], GrantWindow("5h", 0.3 + 0.52 * share, length_s=18_000.0, resets_at=now + 7_000), "max"),
+            (ids[0], GrantWindow("7d", 0.44 + 0.02 * share, length_s=604_800.0, resets_at=now + 200_000), "max"),
+            (
+                ids[0],
+                GrantWindow("7d_opus", 0.9 + 0.08 * share, None, None, None, 604_800.0, now + 200_000, "opus"),
+                "max",
+            ),
+            (ids[3], GrantWindow("credits", None, None, 12.4 - 3 * share, "usd"), None),
+            (
+                ids[4],
+                GrantWindow(
+                    "requests/day:llama-5-70b",
+                    0.1,
+                    1000.0,
+                    900.0 - 70 * share,
+                    "requests",
+                    86_400.0,
+                    now + 30_000,
+                    "llama-5-70b",
+                ),
+                None,
+            ),
+        ):
+            yield QuotaReading(connection, window, at, "endpoint" if connection == ids[3] else "headers", plan)
 
 
 def _records(world: dict[str, Any]) -> Iterator[RequestRecord]:
