@@ -147,7 +147,7 @@ def test_a_locked_address_may_try_again(opened_apart: Opener, apart: Server, nam
     assert address not in [row["identifier"] for row in apart.api("GET", "/api/policies")["locked"]]
 
 
-def test_the_login_is_switched_off_and_on(opened_apart: Opener, apart: Server) -> None:
+def test_the_login_is_switched_off_and_on(opened_apart: Opener, apart: Server, sure: Sure) -> None:
     page = opened_apart("/dashboard/settings?tab=security")
     form = page.locator("#login")
     form.get_by_label("Password").fill("not the password")
@@ -157,6 +157,15 @@ def test_the_login_is_switched_off_and_on(opened_apart: Opener, apart: Server) -
     form.get_by_role("button", name="Switch the login off").click()
     expect(said(page)).to_contain_text("Visitors on this host need no login now.")
     assert requests.get(f"{apart.url}/api/settings", timeout=10).status_code == 200
+    page.context.clear_cookies()
+    page.goto("/dashboard/settings?tab=general")
+    page.get_by_role("button", name="Restart").click()
+    sure(page)
+    expect(page.get_by_role("alert")).to_contain_text("This needs a login, although pages open without one.")
+    page.get_by_role("alert").get_by_role("link", name="Log in").click()
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Log in").click()
+    expect(page).to_have_url(f"{apart.url}/dashboard/settings?tab=general")
     page.context.clear_cookies()
     page.goto("/dashboard/settings?tab=security")
     form.get_by_label("Password").fill(PASSWORD)
@@ -226,7 +235,14 @@ def test_an_alias_is_made_switched_and_removed(opened: Opener, server: Server, n
     expect(aliases.get_by_role("button", name=f"Switch {name}-* on")).to_be_visible()
     (row,) = server.api("GET", f"/api/models/alias?q={name}")["aliases"]
     assert (row["target"], row["priority"], row["enabled"]) == ("sandbox/echo", 3, False)
-    aliases.get_by_role("button", name=f"Remove {name}-*").click()
+    aliases.get_by_role("link", name=f"Edit {name}-*").click()
+    expect(aliases.get_by_text(f"Changes “{name}-*”")).to_be_visible()
+    aliases.get_by_label("Name or pattern").fill(f"{name}-?")
+    aliases.get_by_role("button", name="Save the alias").click()
+    expect(said(page)).to_contain_text("The alias is saved.")
+    (row,) = server.api("GET", f"/api/models/alias?q={name}")["aliases"]
+    assert (row["pattern"], row["priority"], row["enabled"]) == (f"{name}-?", 3, False)
+    aliases.get_by_role("button", name=f"Remove {name}-?").click()
     sure(page)
     expect(said(page)).to_contain_text("It is removed.")
     assert server.api("GET", f"/api/models/alias?q={name}")["aliases"] == []
@@ -250,13 +266,25 @@ def test_a_pattern_leads_to_a_combo(opened: Opener, server: Server, name: str, s
     assert (row["comboId"], row["enabled"]) == (combo["id"], False)
     mappings.get_by_role("button", name=f"Switch {name}-? on").click()
     expect(said(page)).to_contain_text("It is on.")
+    mappings.get_by_role("link", name=f"Edit {name}-?").click()
+    expect(mappings.get_by_label("Combo")).to_have_value(f"combo-{name}")
+    mappings.get_by_role("link", name="Cancel").click()
+    expect(mappings.get_by_label("Combo")).to_have_value("")
+    mappings.get_by_role("link", name=f"Edit {name}-?").click()
+    mappings.get_by_label("Priority").fill("9")
+    mappings.get_by_role("button", name="Save the pattern").click()
+    expect(said(page)).to_contain_text("The pattern is saved.")
+    (row,) = server.api("GET", f"/api/model-combo-mappings?q={name}")["mappings"]
+    assert (row["pattern"], row["priority"]) == (f"{name}-?", 9)
     mappings.get_by_role("button", name=f"Remove {name}-?").click()
     sure(page)
     expect(said(page)).to_contain_text("It is removed.")
     server.api("DELETE", f"/api/combos/{combo['id']}")
 
 
-def test_a_fallback_chain_is_made_switched_and_removed(opened: Opener, server: Server, name: str, sure: Sure) -> None:
+def test_a_fallback_chain_is_made_switched_and_removed(
+    opened: Opener, server: Server, visitors: Visitors, name: str, sure: Sure
+) -> None:
     page = opened("/dashboard/settings?tab=routing")
     chains = page.locator("#chains")
     chains.get_by_label("Name", exact=True).fill(name)
@@ -274,6 +302,18 @@ def test_a_fallback_chain_is_made_switched_and_removed(opened: Opener, server: S
     expect(said(page)).to_contain_text("It is off.")
     chains.get_by_role("button", name=f"Switch {name} on").click()
     expect(said(page)).to_contain_text("It is on.")
+    chains.get_by_role("link", name=f"Edit {name}").click()
+    expect(chains.get_by_label("Models to try")).to_have_value("sandbox/echo\nsandbox/story")
+    chains.get_by_label("Models to try").fill("sandbox/*")
+    chains.get_by_role("button", name="Save the chain").click()
+    expect(chains.get_by_role("alert")).to_contain_text("Nothing was saved.")
+    expect(chains.get_by_text(f"Changes “{name}”")).to_be_visible()
+    look(visitors, page, name)
+    chains.get_by_label("Models to try").fill("sandbox/story")
+    chains.get_by_role("button", name="Save the chain").click()
+    expect(said(page)).to_contain_text("The chain is saved.")
+    (changed,) = server.api("GET", f"/api/fallback/chains?q={name}")["chains"]
+    assert (changed["id"], changed["match"], changed["models"]) == (row["id"], [f"{name}/*"], ["sandbox/story"])
     chains.get_by_role("button", name=f"Remove {name}").click()
     sure(page)
     expect(said(page)).to_contain_text("It is removed.")

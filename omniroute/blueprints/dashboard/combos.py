@@ -15,6 +15,7 @@ from omniroute.blueprints.dashboard.blueprint import blueprint
 from omniroute.blueprints.dashboard.combo_templates import TEMPLATES, made, template
 from omniroute.blueprints.dashboard.combo_words import STRATEGIES, kind_of, reason_words
 from omniroute.blueprints.dashboard.rendering import done, failed, page
+from omniroute.container import container
 
 _PER_PAGE: Final = 25
 _COPIED: Final = (
@@ -79,7 +80,10 @@ def combo_template() -> Response:
     except Refused as refused:
         return failed(refused, url_for("dashboard.combos"))
     if combo is None:
-        text = _("Nothing that is connected fits this template. Connect a provider first.")
+        if container().snapshots.current.connections:
+            text = _("No connected model fits this template. Endpoints of your own count once their models are listed.")
+        else:
+            text = _("Nothing that is connected fits this template. Connect a provider first.")
         return done(text, url_for("dashboard.combos"), "danger")
     return done(_("The combo %(name)s is made.", name=combo["name"]), _of(combo["id"]))
 

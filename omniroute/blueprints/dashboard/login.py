@@ -37,10 +37,15 @@ class LoginForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF ships no types
 
 @blueprint.get("/login")
 def login_form() -> Response:
-    """Show the login page, or go on if there is nothing to log in for."""
+    """Show the login page, or go on if there is nothing to log in for.
+
+    Where pages open without a login, some actions still need one; `wanted` in the query asks for it then.
+    """
     held = container()
     target = guard.safe_next(request.args.get("next"), url_for("dashboard.home"))
-    if held.access.session_actor(request.environ) or held.access.anonymous_management(request.environ):
+    is_wanted = "wanted" in request.args and held.snapshots.current.has_password
+    is_open = held.access.anonymous_management(request.environ) and not is_wanted
+    if held.access.session_actor(request.environ) or is_open:
         return redirect(target)
     form = LoginForm()
     form.next.data = target

@@ -24,6 +24,9 @@ from omniroute.gateway.slices import Slices
 _FRAGMENT_VARY: Final = "HX-Request, HX-Target"
 _PARTS: Final = 16
 """Of a template, between two looks at the clock: a page has thousands of them."""
+NO_LOGIN: Final = "auth_required"
+LOGIN: Final = "login"
+"""The category of a message beside which stands the way to the login."""
 
 
 def page(
@@ -53,6 +56,9 @@ def done(message: str, target: str, category: str = "success") -> WsgiResponse:
 
 def failed(error: Refused, target: str) -> WsgiResponse:
     """Say on another page why nothing was changed: for actions that have no form to be shown again."""
+    if error.error_code == NO_LOGIN:
+        flash(_("This needs a login, although pages open without one."), LOGIN)
+        return go(target)
     text = error.message
     if error.faults:
         text = "; ".join(f"{field}: {message}" for field, message in error.faults.items() if field) or text

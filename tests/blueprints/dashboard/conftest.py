@@ -54,6 +54,14 @@ class Pages:
             place = address.partition("?")[0]
             assert routes.test(place, method="GET"), (path, address)
 
+    def log_in(self) -> None:
+        """Give the visitor a session as the login does."""
+        _let_in(self.app, self.client)
+
+    def log_out(self) -> None:
+        """Take all cookies from the visitor."""
+        self.client = self.app.client()
+
     def after(self, answer: TestResponse) -> str:
         """Return the page to which a form has led."""
         return self.get(answer.headers["Location"])

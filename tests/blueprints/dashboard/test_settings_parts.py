@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from typing import Any
 
 import pytest
@@ -24,6 +25,23 @@ def said(pages: Pages, where: str, form: dict[str, Any]) -> str:
 def refused(pages: Pages, where: str, form: dict[str, Any]) -> str:
     """Send a form that is refused and return the page that says why."""
     return text_of(pages.post(f"{PATH}/{where}", form, expect=400))
+
+
+def filled(pages: Pages, tab: str, form: str, name: str) -> dict[str, Any]:
+    """Follow the link beside a row that has it edited, and return what the form holds then."""
+    page = pages.get(f"{PATH}?tab={tab}")
+    found = re.search(
+        rf'<a class="btn btn-quiet" href="([^"#]*)#{form}"[^>]*>(?:(?!</a>).)*Edit {re.escape(name)}<', page
+    )
+    assert found is not None, name
+    page = pages.get(found[1])
+    inner = page[page.index(f'id="{form}"') :].partition("</form>")[0]
+    names = re.findall(r'name="(\w+)"', inner)
+    return {
+        one: field_of(inner, one)
+        for one in names
+        if one not in ("csrf_token", "type", "isActive") and f'<select class="form-select" id="f-{one}"' not in inner
+    }
 
 
 def combo(pages: Pages, name: str = "coding") -> str:
@@ -67,6 +85,16 @@ def test_the_login_is_switched_with_the_password(pages: Pages) -> None:
     assert 'id="f-currentPassword-fault"' in page
     assert "wrong password" not in page
     assert "need no login now" in said(pages, "login", {"requireLogin": "false", "currentPassword": PASSWORD})
+    pages.log_out()
+    page = said(pages, "server", {"action": "restart"})
+    assert "This needs a login, although pages open without one." in page
+    way = re.search(r'href="(/login\?[^"]*)">Log in<', page)
+    assert way is not None
+    assert 'name="password"' in pages.get(way[1])
+    assert pages.client.get("/login").status_code == 302, "nobody is asked for a login that nothing needs"
+    page = refused(pages, "login", {"requireLogin": "true", "currentPassword": PASSWORD})
+    assert 'href="/login?' in page
+    pages.log_in()
     assert "A login is needed now." in said(pages, "login", {"requireLogin": "true", "currentPassword": PASSWORD})
 
 
@@ -163,6 +191,14 @@ def test_aliases(pages: Pages) -> None:
     off = {"pattern": "gpt-*", "target": "sandbox/echo", "priority": "5", "enabled": "false"}
     said(pages, "aliases", off)
     assert pages.api("GET", "/api/models/alias")["aliases"][0]["enabled"] is False
+    form = filled(pages, "routing", "alias-form", alias["pattern"])
+    assert form == {**form, "target": "sandbox/echo", "enabled": "false", "of": alias["pattern"]}
+    assert "The alias is saved." in said(pages, "aliases", form | {"pattern": "other-*", "priority": "7"})
+    [alias] = pages.api("GET", "/api/models/alias")["aliases"]
+    assert (alias["pattern"], alias["target"], alias["priority"]) == ("other-*", "sandbox/echo", 7)
+    assert alias["enabled"] is False, "what was off stays off"
+    page = refused(pages, "aliases", form | {"id": alias["id"], "of": "other-*", "pattern": "", "priority": ""})
+    assert "Changes “other-*”" in page
     page = refused(pages, "aliases", {"pattern": "", "target": "sandbox/echo", "priority": "first"})
     assert 'name="priority" type="text" value="first"' in page
     assert 'id="alias-pattern-fault"' in page
@@ -178,6 +214,13 @@ def test_patterns_that_lead_to_combos(pages: Pages) -> None:
     [row] = pages.api("GET", "/api/model-combo-mappings")["mappings"]
     assert row["comboName"] == "coding"
     assert "It is off." in said(pages, "mappings", {"action": "switch", "id": row["id"], "enabled": "false"})
+    form = filled(pages, "routing", "mapping-form", "claude-*")
+    assert (form["id"], form["combo"]) == (row["id"], "coding")
+    assert "The pattern is saved." in said(pages, "mappings", form | {"pattern": "opus-*", "priority": "3"})
+    [row] = pages.api("GET", "/api/model-combo-mappings")["mappings"]
+    assert (row["id"], row["pattern"], row["priority"], row["enabled"]) == (form["id"], "opus-*", 3, False)
+    page = refused(pages, "mappings", form | {"combo": "nothing"})
+    assert "Changes “claude-*”" in page
     page = refused(pages, "mappings", {"pattern": "x-*", "combo": "nothing", "priority": ""})
     assert field_of(page, "combo") == "nothing"
     assert 'id="f-combo-fault"' in page
@@ -192,6 +235,26 @@ def test_fallback_chains(pages: Pages) -> None:
     assert (chain["models"], chain["match"]) == (["sandbox/echo", "sandbox/story"], ["gpt-*"])
     assert "It is off." in said(pages, "chains", {"action": "switch", "id": chain["id"], "enabled": "false"})
     assert "It is on." in said(pages, "chains", {"action": "switch", "id": chain["id"], "enabled": "true"})
+    form = filled(pages, "routing", "chain-form", "last")
+    assert form == {
+        "id": chain["id"],
+        "of": "last",
+        "name": "last",
+        "match": "gpt-*",
+        "models": "sandbox/echo\nsandbox/story",
+    }
+    assert "The chain is saved." in said(
+        pages, "chains", form | {"name": "end", "match": "", "models": "sandbox/story"}
+    )
+    [chain] = pages.api("GET", "/api/fallback/chains")["chains"]
+    assert (chain["id"], chain["name"], chain["models"], chain["match"]) == (
+        form["id"],
+        "end",
+        ["sandbox/story"],
+        ["*"],
+    )
+    page = refused(pages, "chains", form | {"name": "", "of": "end"})
+    assert "Changes “end”" in page
     page = refused(pages, "chains", {"name": "", "models": "sandbox/echo", "match": ""})
     assert 'id="chain-name-fault"' in page
     assert field_of(page, "models") == "sandbox/echo"
@@ -226,6 +289,18 @@ def test_proxies(pages: Pages) -> None:
     assert field_of(page, "port") == "many"
     assert 'id="f-port-fault"' in page
     assert "hush-hush" not in page
+    form = filled(pages, "advanced", "proxy-form", "office")
+    assert form == {**form, "id": proxy["id"], "host": "127.0.0.1", "port": "9", "username": "me", "password": ""}
+    form |= {"type": "socks5", "name": "home", "isActive": "false"}
+    assert "The proxy is saved." in said(pages, "proxies", form)
+    [changed] = pages.api("GET", "/api/settings/proxies")["proxies"]
+    assert (changed["id"], changed["name"], changed["isActive"]) == (proxy["id"], "home", False)
+    assert changed["password"], "a field that is left empty changes nothing"
+    page = refused(pages, "proxies", form | {"port": "many"})
+    assert "Change the proxy" in page
+    assert "The proxy is saved." in said(pages, "proxies", form | {"username": "", "isActive": "true"})
+    [changed] = pages.api("GET", "/api/settings/proxies")["proxies"]
+    assert (changed["username"], changed["password"]) == (None, None), "nobody logs in there any more"
     place = {"level": "provider", "where": "sandbox", "proxy": proxy["id"]}
     page = said(pages, "proxy-places", place)
     assert "The proxy is in use there." in page

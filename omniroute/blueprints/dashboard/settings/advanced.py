@@ -19,12 +19,11 @@ from omniroute.blueprints.dashboard.settings.tabs import Forms
 @tabs.tab("advanced")
 def context(forms: Forms) -> dict[str, Any]:
     """Return proxies and flags."""
-    del forms
     flags = api.get("/api/settings/feature-flags")["flags"]
     return {
         "flags": [{**flag, "text": texts.TEXTS.get(flag["key"])} for flag in flags],
         "outcome": None,
-        **proxies.context(),
+        **proxies.context(forms),
     }
 
 

@@ -15,6 +15,9 @@ from omniroute.blueprints.dashboard.blueprint import blueprint
 from omniroute.blueprints.dashboard.form_state import FormState
 from omniroute.blueprints.dashboard.rendering import done, failed
 from omniroute.blueprints.dashboard.settings import tabs
+from omniroute.blueprints.dashboard.settings.tabs import Forms
+from omniroute.container import container
+from omniroute.records import ApiKey, Combo, Node
 
 TYPES: Final = (("http", "HTTP"), ("https", "HTTPS"), ("socks5", "SOCKS5"), ("socks5h", "SOCKS5 (it looks names up)"))
 LEVELS: Final = (
@@ -28,10 +31,16 @@ _MOST: Final = 100
 _CONNECTIONS: Final = 200
 
 
-def context() -> dict[str, Any]:
-    """Return the named proxies, what is bound where, and what comes of it for the connection that is asked about."""
+def context(forms: Forms) -> dict[str, Any]:
+    """Return the named proxies, what is bound where, and what comes of it for the connection that is asked about.
+
+    The form is filled with the proxy that is to be edited.
+    """
     bound = api.get("/api/settings/proxy")
     proxies = api.get("/api/settings/proxies", limit=_MOST)["proxies"]
+    row = next((one for one in proxies if one["id"] == request.args.get("edit")), None)
+    if row is not None and "proxies" not in forms:
+        forms["proxies"] = FormState.of({**row, "isActive": "true" if row["isActive"] else "false"})
     return {
         "proxies": proxies,
         "proxy_options": [(proxy["id"], proxy["name"]) for proxy in proxies],
@@ -59,8 +68,10 @@ def change_proxy() -> Response:
         return done(_("The proxy is removed."), back)
     body: dict[str, Any] = {name: form.get(name, "").strip() for name in ("name", "type", "host", "port")}
     body["username"] = form.get("username", "").strip() or None
-    if form.get("password") or not proxy_id:
+    if form.get("password") or not proxy_id or not body["username"]:
         body["password"] = form.get("password") or None
+    if "isActive" in form:
+        body["isActive"] = form["isActive"] != "false"
     try:
         if proxy_id:
             api.patch(path, body)
@@ -110,8 +121,22 @@ def _places(bound: dict[str, Any]) -> list[dict[str, Any]]:
     """Return what is bound, the widest level first."""
     rows = [{"level": "global", "id": "", "proxy": bound["global"]}] if bound["global"] else []
     for level, name in _PLACES:
-        rows += [{"level": level, "id": where, "proxy": proxy} for where, proxy in bound[name].items()]
+        names = _names(level)
+        rows += [
+            {"level": level, "id": where, "name": names.get(where, where), "proxy": proxy}
+            for where, proxy in bound[name].items()
+        ]
     return rows
+
+
+def _names(level: str) -> dict[str, str]:
+    snapshot = container().snapshots.current
+    named_by_id: dict[str, tuple[Combo | ApiKey | Node, ...]] = {
+        "provider": snapshot.nodes,
+        "combo": snapshot.combos,
+        "key": snapshot.keys,
+    }
+    return {one.id: one.name for one in named_by_id[level]}
 
 
 def _effective(connection_id: str) -> dict[str, Any] | None:

@@ -57,7 +57,7 @@ def context(forms: Forms) -> dict[str, Any]:
         "provider_names": named.provider_names(),
         "reason_words": combo_words.reason_words,
         "tested": _tested(request.args.get("model", "").strip()),
-        **routing_rules.context(),
+        **routing_rules.context(forms),
     }
 
 
