@@ -10,7 +10,7 @@ from flask_babel import gettext as _
 from flask_babel import ngettext
 from werkzeug.wrappers import Response
 
-from omniroute.blueprints.dashboard import api, provider_fields, quota_words, provider_states
+from omniroute.blueprints.dashboard import api, provider_fields, provider_states, quota_words
 from omniroute.blueprints.dashboard.api import Refused
 from omniroute.blueprints.dashboard.blueprint import blueprint
 from omniroute.blueprints.dashboard.form_state import FormState

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Final
 
-from flask_babel import LazyString, format_timedelta, get_locale
+from babel.dates import format_timedelta
+from flask_babel import LazyString, get_locale
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 
@@ -49,7 +50,7 @@ def title(window: Mapping[str, Any]) -> str:
     elif what in _NAMES or what.startswith("credits_"):
         return str(_NAMES[what.partition("_")[0]])
     elif length_s:
-        words = format_timedelta(timedelta(seconds=length_s), threshold=1)
+        words = format_timedelta(timedelta(seconds=length_s), threshold=1, locale=get_locale())
     else:
         return name
     return f"{words} · {family}" if family and family != what else words
