@@ -52,16 +52,18 @@ def combos() -> Response:
 @blueprint.post("/dashboard/combos/reorder")
 def reorder_combos() -> Response:
     """Give the combos the order of the list that was sent, with one moved up or down where a button says so."""
-    ids = request.form.getlist("comboId")
+    ids = _before(request.form.get("after", "")) + request.form.getlist("comboId")
     direction, _colon, moved = request.form.get("move", "").partition(":")
     if moved in ids:
         at = ids.index(moved)
         to = at + (-1 if direction == "up" else 1)
+        if to == len(ids):  # the next one is on the page that follows
+            ids += [one["id"] for one in api.get("/api/combos", limit=1, offset=to)["combos"]]
         if 0 <= to < len(ids):
             ids[at], ids[to] = ids[to], ids[at]
     back = _back()
     try:
-        api.post("/api/combos/reorder", {"comboIds": _before(request.form.get("after", "")) + ids})
+        api.post("/api/combos/reorder", {"comboIds": ids})
     except Refused as refused:
         return failed(refused, back)
     if request.headers.get("HX-Request") == "true":  # the list has the order already, and says so itself

@@ -8,7 +8,13 @@ function rows(list) {
   return [...list.children].filter((row) => row.matches("[data-row]"));
 }
 
-function settle(list, row) {
+// A list may be one page of a longer one: then the first row can go further up, or the last one further down.
+function canLeave(row, way) {
+  const button = row?.querySelector(`[data-move="${way}"]`);
+  return Boolean(button) && !button.disabled;
+}
+
+function settle(list, row, leads) {
   const all = rows(list);
   const place = all.indexOf(row) + 1;
   let live = document.getElementById("reorder-said");
@@ -23,8 +29,8 @@ function settle(list, row) {
   all.forEach((one, at) => {
     const up = one.querySelector('[data-move="up"]');
     const down = one.querySelector('[data-move="down"]');
-    if (up) up.disabled = at === 0;
-    if (down) down.disabled = at === all.length - 1;
+    if (up) up.disabled = at === 0 && !leads.up;
+    if (down) down.disabled = at === all.length - 1 && !leads.down;
   });
   list.dispatchEvent(new CustomEvent("reordered", { bubbles: true }));
   if (list.dataset.reorder === "submit") save(list);
@@ -44,16 +50,18 @@ async function save(list) {
 function prepareList(list) {
   let dragged = null;
   const hasChanged = { now: false };
+  const shown = rows(list);
+  const leads = { up: canLeave(shown[0], "up"), down: canLeave(shown.at(-1), "down") };
 
   list.addEventListener("click", (event) => {
     const button = event.target.closest("[data-move]");
     if (!button) return;
-    event.preventDefault();
     const row = button.closest("[data-row]");
     const other = button.dataset.move === "up" ? row.previousElementSibling : row.nextElementSibling;
-    if (!other || !other.matches("[data-row]")) return;
+    if (!other || !other.matches("[data-row]")) return; // on to another page, which the form does
+    event.preventDefault();
     if (button.dataset.move === "up") other.before(row); else other.after(row);
-    settle(list, row);
+    settle(list, row, leads);
     (button.disabled ? row.querySelector("[data-move]:not(:disabled)") : button)?.focus();
   });
 
@@ -62,7 +70,7 @@ function prepareList(list) {
     if (!handle || event.button !== 0) return;
     dragged = handle.closest("[data-row]");
     dragged.classList.add("is-dragged");
-    handle.setPointerCapture(event.pointerId);
+    list.setPointerCapture(event.pointerId); // not the handle: it moves with its row, and what moves loses the pointer
     event.preventDefault();
   });
 
@@ -81,7 +89,7 @@ function prepareList(list) {
     const row = dragged;
     dragged = null;
     row.classList.remove("is-dragged");
-    if (hasChanged.now) settle(list, row);
+    if (hasChanged.now) settle(list, row, leads);
     hasChanged.now = false;
   }
   list.addEventListener("pointerup", drop);
