@@ -306,6 +306,10 @@ def test_proxies(pages: Pages) -> None:
     assert "The proxy is in use there." in page
     assert "One provider" in page
     assert 'id="f-where-fault"' in refused(pages, "proxy-places", {**place, "where": "nobody"})
+    page = refused(pages, "proxy-places", {**place, "level": "global", "where": "openai"})
+    assert 'id="f-where-fault"' in page
+    assert 'name="where" type="text" value="openai"' in page
+    assert pages.api("GET", "/api/settings/proxy")["global"] is None, "one provider was meant, not all"
     assert "(code not_found)" in said(pages, "proxy-test", {"id": "proxy_none"})
     assert "any more" in said(pages, "proxy-places", {**place, "action": "remove"})
     assert "The proxy is removed." in said(pages, "proxies", {"action": "remove", "id": proxy["id"]})

@@ -93,6 +93,9 @@ def bind_proxy() -> Response:
         if form.get("action") == "remove":
             api.delete("/api/settings/proxy", level=level, id=where)
             return done(_("Nothing of its own is used there any more."), back)
+        if level == "global" and where:  # the API would not look at the name, and whoever typed it means one
+            fault = _("Choose what it names; for all providers leave it empty.")
+            return tabs.show("advanced", 400, {"proxy-places": FormState(dict(form), {"where": fault}, fault)})
         proxy = {"id": form.get("proxy", "")}
         api.put("/api/settings/proxy", {"level": level, "id": where or None, "proxy": proxy})
     except Refused as refused:
