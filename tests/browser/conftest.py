@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.browser.visitors import PHONE, WIDE, Visitors, chromium
-from tests.e2e.processes import Server, running_server
+from tests.browser.visitors import KEY, PHONE, WIDE, Visitors, chromium
+from tests.e2e.processes import Server, running_sandbox, running_server
 
 
 @pytest.fixture(scope="module")
@@ -16,6 +16,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server with nothing in it but the built-in sandbox."""
     with running_server(tmp_path_factory.mktemp("dashboard") / "data") as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def upstream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a provider that takes one key only, and answers chats."""
+    with running_sandbox(tmp_path_factory.mktemp("upstream") / "log", "--require-key", KEY) as sandbox:
+        yield f"{sandbox.url}/v1"
 
 
 @pytest.fixture(scope="module")

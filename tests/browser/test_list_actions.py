@@ -18,23 +18,15 @@ import requests
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.conftest import Opener
-from tests.browser.visitors import PHONE, Visitors
-from tests.e2e.processes import Server, running_sandbox, running_server, wait_until
+from tests.browser.visitors import KEY, PHONE, Visitors, said
+from tests.e2e.processes import Server, running_server, wait_until
 
 COMBOS = "/dashboard/combos"
 PROXIES = "/dashboard/settings?tab=advanced"
-KEY = "sk-right-0123456789abcdef"
 SCRIPTED = "scripted"
 _COMBOS_PER_PAGE = 25
 _CONNECTIONS_PER_PAGE = 50
 _SLOW_MS = 20_000
-
-
-@pytest.fixture(scope="module")
-def upstream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a provider that echoes, for one key only."""
-    with running_sandbox(tmp_path_factory.mktemp("upstream") / "log", "--require-key", KEY) as sandbox:
-        yield f"{sandbox.url}/v1"
 
 
 @pytest.fixture
@@ -84,11 +76,6 @@ def shown(page: Page) -> list[str]:
     """Return the names of the rows that a page shows, from the top."""
     names: list[str] = page.locator("[data-row]").evaluate_all("rows => rows.map((row) => row.dataset.row)")
     return names
-
-
-def said(page: Page) -> Locator:
-    """Return what the page says of the last action."""
-    return page.locator("#flashes")
 
 
 def row(page: Page, name: str) -> Locator:

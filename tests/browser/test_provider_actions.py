@@ -11,13 +11,12 @@ from typing import Any
 
 import pytest
 import requests
-from playwright.sync_api import FilePayload, Locator, Page, expect
+from playwright.sync_api import FilePayload, Page, expect
 
 from tests.browser.conftest import Opener
-from tests.browser.visitors import Visitors
-from tests.e2e.processes import Server, running_sandbox, running_server, wait_until
+from tests.browser.visitors import KEY, Visitors, said
+from tests.e2e.processes import Server, running_server, wait_until
 
-KEY = "sk-right-0123456789abcdef"
 WRONG = "sk-wrong-0123456789abcdef"
 DEAD = "http://127.0.0.1:9/v1"
 METERED = "metered"
@@ -75,13 +74,6 @@ def server(tmp_path_factory: pytest.TempPathFactory, teller: int) -> Iterator[Se
         yield running
 
 
-@pytest.fixture(scope="module")
-def upstream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a provider that takes one key only."""
-    with running_sandbox(tmp_path_factory.mktemp("upstream") / "log", "--require-key", KEY) as sandbox:
-        yield f"{sandbox.url}/v1"
-
-
 @pytest.fixture
 def who(request: pytest.FixtureRequest) -> str:
     """A word of this visitor, for names of his own."""
@@ -119,11 +111,6 @@ def look(visitors: Visitors, page: Page, who: str) -> None:
     """Hold the page to what every page must; the tool for that is a script."""
     if who == "wide":
         visitors.look(page)
-
-
-def said(page: Page) -> Locator:
-    """Return what the page says of the last action."""
-    return page.locator("#flashes")
 
 
 def connections(server: Server, provider: str) -> dict[str, dict[str, Any]]:

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import Browser, BrowserContext, Locator, Page
 
 from tests.e2e.processes import Server
 
 WIDE = 1440
 PHONE = 390
+KEY = "sk-right-0123456789abcdef"
+"""What the provider of `upstream` takes."""
 Theme = Literal["light", "dark"]
 _AXE = Axe()
 _RULES = {
@@ -27,6 +29,11 @@ def chromium() -> str:
     found = shutil.which("chromium")
     assert found is not None, "apt-get install chromium"
     return found
+
+
+def said(page: Page) -> Locator:
+    """Return what the page says of the last action."""
+    return page.locator("#flashes")
 
 
 @dataclass
