@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 from omniroute.money.book import BUILTIN, PRICES, Builtin
 from omniroute.providers.catalog import Catalogue
 from omniroute.providers.spec import Price
@@ -11,12 +9,19 @@ from omniroute.records import PriceRow
 
 
 def list_prices(catalogue: Catalogue) -> Builtin:
-    """Return what looks up the list price of a model at a provider; it makes a row when it is first asked for."""
+    """Return what looks up the list price of a model at a provider; it makes a row when it is first asked for.
 
-    @cache
+    Only rows are kept, never that there is none: callers name models as they like, and the catalogue is finite.
+    """
+    rows: dict[tuple[str, str], PriceRow] = {}
+
     def look_up(provider_id: str, model: str) -> PriceRow | None:
-        facts = catalogue.models_of(provider_id).get(model)
-        return None if facts is None or facts.price is None else row_of(provider_id, model, facts.price)
+        found = rows.get((provider_id, model))
+        if found is None:
+            facts = catalogue.models_of(provider_id).get(model)
+            if facts is not None and facts.price is not None:
+                found = rows[provider_id, model] = row_of(provider_id, model, facts.price)
+        return found
 
     return look_up
 

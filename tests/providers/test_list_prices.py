@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from decimal import Decimal
 
 import pytest
@@ -90,6 +91,22 @@ def test_what_the_catalogue_does_not_price_is_no_row(catalogue: Catalogue) -> No
     assert look_up("openai", "no-such-model") is None
     assert look_up("no-such-provider", "gpt-5") is None
     assert look_up("ollama-cloud", "gpt-oss:120b") is None
+
+
+def test_names_that_callers_make_up_are_not_kept(catalogue: Catalogue) -> None:
+    look_up = list_prices(catalogue)
+    look_up("codex", "gpt-5.5")
+
+    tracemalloc.start()
+    try:
+        for number in range(5000):
+            assert look_up("openai", f"made-up-{number}") is None
+        kept, _peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert kept < 50_000, f"{kept} B are held after 5,000 names"
+    assert look_up("codex", "gpt-5.5") is look_up("codex", "gpt-5.5"), "a row is made once"
 
 
 def _texts(price: Price) -> list[str]:
