@@ -42,8 +42,8 @@ def test_every_page_is_usable_by_all(visitors: Visitors, combos: dict[str, dict[
     page = visitors.visit(path)
     for folded in page.locator("main details.more").all():
         folded.locator("summary").first.click()
-    visitors.look(page)
-    visitors.look(visitors.visit(path, theme="dark", width=PHONE))
+    assert visitors.faults(page) == []
+    assert visitors.faults_at(path, looks=[("dark", PHONE)]) == []
 
 
 def test_a_combo_is_made_moved_weighed_and_saved(visitors: Visitors, server: Server) -> None:

@@ -7,12 +7,12 @@ import re
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.browser.visitors import PHONE, Visitors
+from tests.browser.visitors import ALL_LOOKS, PHONE, Visitors
 from tests.e2e.processes import PASSWORD, Server
 
 
 def test_home_is_usable_by_all(visitors: Visitors) -> None:
-    visitors.look_everywhere("/dashboard")
+    assert visitors.faults_at("/dashboard", looks=ALL_LOOKS) == []
 
 
 def test_the_login_is_usable_by_all_and_leads_on(visitors: Visitors) -> None:

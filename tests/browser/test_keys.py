@@ -30,8 +30,8 @@ def test_every_page_is_usable_by_all(visitors: Visitors, key: dict[str, Any], pa
     page = visitors.visit(path)
     for folded in page.locator("main details.more").all():
         folded.locator("summary").first.click()
-    visitors.look(page)
-    visitors.look(visitors.visit(path, theme="dark", width=PHONE))
+    assert visitors.faults(page) == []
+    assert visitors.faults_at(path, looks=[("dark", PHONE)]) == []
 
 
 @pytest.mark.parametrize("has_script", [True, False])

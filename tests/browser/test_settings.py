@@ -6,27 +6,17 @@ import re
 
 from playwright.sync_api import expect
 
-from tests.browser.visitors import PHONE, Visitors
+from tests.browser.visitors import ALL_LOOKS, PHONE, Visitors
 
 TABS = ("general", "appearance", "ai", "security", "routing", "resilience", "advanced")
 
 
 def test_health_is_usable_by_all(visitors: Visitors) -> None:
-    visitors.look_everywhere("/dashboard/health")
+    assert visitors.faults_at("/dashboard/health", looks=ALL_LOOKS) == []
 
 
 def test_every_tab_is_usable_by_all(visitors: Visitors) -> None:
-    for number, tab in enumerate(TABS):
-        is_dark, is_phone = bool(number % 2), number % 4 >= 2
-        path = f"/dashboard/settings?tab={tab}"
-        page = visitors.visit(path, theme="dark" if is_dark else "light")
-        visitors.look(page)
-        page.set_viewport_size({"width": PHONE, "height": 900})
-        if is_phone:
-            visitors.look(page)
-        page.emulate_media(color_scheme="light" if is_dark else "dark")
-        visitors.look(page)
-        page.context.close()
+    assert visitors.faults_at(*(f"/dashboard/settings?tab={tab}" for tab in TABS)) == []
 
 
 def test_a_setting_is_found_changed_and_reset(visitors: Visitors) -> None:

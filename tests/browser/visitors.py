@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Locator, Page
@@ -16,6 +17,9 @@ PHONE = 390
 KEY = "sk-right-0123456789abcdef"
 """What the provider of `upstream` takes."""
 Theme = Literal["light", "dark"]
+Look = tuple[Theme, int]
+TWO_LOOKS: Final[Sequence[Look]] = (("light", WIDE), ("dark", PHONE))
+ALL_LOOKS: Final[Sequence[Look]] = (("light", WIDE), ("light", PHONE), ("dark", WIDE), ("dark", PHONE))
 _AXE = Axe()
 _RULES = {
     "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
@@ -94,7 +98,12 @@ class Visitors:
             self.complaints.append(text)
 
     def look(self, page: Page) -> None:
-        """Hold a page to what every page must: usable by all, no complaint of the browser, no sideways scrolling."""
+        """Hold a page to what every page must."""
+        faults = self.faults(page)
+        assert not faults, faults
+
+    def faults(self, page: Page) -> list[str]:
+        """Return where a page is not usable by all, what the browser complained of, and whether it scrolls sideways."""
         assert page.context not in self.plain, "axe is a script: it would be waited for without an end"
         found: dict[str, Any] = _AXE.run(page, options=_RULES).response
         faults = [
@@ -102,20 +111,23 @@ class Visitors:
             for fault in found["violations"]
             if fault["impact"] in _SERIOUS
         ]
-        assert not faults, (page.url, faults)
-        assert not self.complaints, (page.url, self.complaints)
+        faults += self.complaints
         wide, shown = page.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
-        assert wide <= shown, f"{page.url} is {wide} wide where {shown} are shown"
-        assert page.locator("h1").count() == 1, page.url
+        if wide > shown:
+            faults.append(f"it is {wide} wide where {shown} are shown")
+        if (count := page.locator("h1").count()) != 1:
+            faults.append(f"it has {count} headings of the first level")
+        return [f"{page.url}: {fault}" for fault in faults]
 
-    def look_everywhere(self, path: str) -> None:
-        """Look at a page in both themes, wide and on a phone."""
-        themes: tuple[Theme, ...] = ("light", "dark")
-        for theme in themes:
-            for width in (WIDE, PHONE):
+    def faults_at(self, *paths: str, looks: Sequence[Look] = TWO_LOOKS) -> list[str]:
+        """Return the faults of pages in each of several looks."""
+        faults = []
+        for path in paths:
+            for theme, width in looks:
                 page = self.visit(path, theme=theme, width=width)
-                self.look(page)
+                faults += self.faults(page)
                 page.context.close()
+        return faults
 
     def close(self) -> None:
         """Close what is still open."""
