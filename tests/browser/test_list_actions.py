@@ -414,6 +414,7 @@ def test_a_combo_is_put_together_from_what_is_found(opened: Opener, server: Serv
     page.get_by_label("Name", exact=True).fill("together")
 
     def find(text: str) -> None:
+        expect(page.locator(".htmx-request, .htmx-settling")).to_have_count(0)  # what is put in listens only then
         page.get_by_label("Add a model, a combo or a channel").fill(text)
         search = page.get_by_role("button", name="Search", exact=True).and_(page.locator("[data-no-script]"))
         if search.is_visible():

@@ -15,7 +15,7 @@ import pytest
 
 from omniroute.cli import Exit
 from tests.compat import installed
-from tests.e2e.processes import free_port
+from tests.e2e.processes import free_port, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 WORDS = "the harbour at seven"
@@ -128,10 +128,13 @@ def test_the_path_of_a_new_user(tmp_path: Path) -> None:
         done = person.run("claude", "-p", WORDS, OMNIROUTE_API_KEY=key)
 
         assert (done.returncode, WORDS in done.stdout) == (0, True), (done.stdout, done.stderr)
-        rows = json.loads(person.omniroute("logs", "--requests", "--json"))["logs"]
-        assert {(row["model"], row["requestedModel"]) for row in rows if row["apiKeyName"] == "laptop"} == {
-            ("echo", "mine/echo")
-        }
+
+        def asked() -> set[tuple[str, str]]:
+            rows = json.loads(person.omniroute("logs", "--requests", "--json"))["logs"]
+            return {(row["model"], row["requestedModel"]) for row in rows if row["apiKeyName"] == "laptop"}
+
+        wait_until(asked, within_s=15, what="the turn is in the log")  # rows come in batches
+        assert asked() == {("echo", "mine/echo")}
         assert key not in (person.home / ".claude" / "settings.json").read_text()
     finally:
         person.run(sys.executable, "-m", "omniroute", "stop")
@@ -163,8 +166,12 @@ def test_codex_with_the_written_file_and_with_a_profile(machine: Machine) -> Non
     assert (done.returncode, WORDS in done.stdout) == (0, True), (done.stdout, done.stderr)
     assert printed.splitlines()[-1] == "codex --profile second"
     assert with_profile.returncode == 0, (with_profile.stdout, with_profile.stderr)
-    rows = json.loads(machine.omniroute("logs", "--requests", "--json"))["logs"]
-    assert {"sandbox/echo", "sandbox/json"} <= {row["requestedModel"] for row in rows}
+
+    def are_logged() -> bool:
+        rows = json.loads(machine.omniroute("logs", "--requests", "--json"))["logs"]
+        return {"sandbox/echo", "sandbox/json"} <= {row["requestedModel"] for row in rows}
+
+    wait_until(are_logged, within_s=15, what="both models were asked")  # rows come in batches
 
 
 def test_gemini_cli_with_the_written_files(machine: Machine) -> None:
